@@ -1,0 +1,21 @@
+"""What can be wrong with a policy, a draw or a snapshot."""
+
+
+class PolicyError(ValueError):
+    """Something about the policy is not as it must be."""
+
+
+class BannerNotDrawable(PolicyError):
+    """A banner repeats a candidate or shows one that is not among the candidates."""
+
+
+class SnapshotRejected(PolicyError):
+    """A snapshot may not serve; the text names the check that refused it."""
+
+
+class NoLiveSnapshot(PolicyError):
+    """The registry has no live snapshot yet: run `quintet pretrain`."""
+
+
+class RegistryHeld(PolicyError):
+    """The registry holds after a rollback: nothing is promoted until `quintet policies resume`."""

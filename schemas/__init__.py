@@ -1,0 +1,1 @@
+"""What crosses a process: events, rewards, policies, products, and the packed forms inside them."""

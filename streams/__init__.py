@@ -1,0 +1,1 @@
+"""The event log as a port: one promise, a local and a Kafka adapter."""

@@ -1,0 +1,17 @@
+"""What can go wrong with the log."""
+
+
+class LogError(RuntimeError):
+    """The log could not do what was asked."""
+
+
+class LogUnavailable(LogError):
+    """The log cannot be reached or has no room; nothing is known to be durable, try again."""
+
+
+class Fenced(LogError):
+    """Another member of the group owns the partition now; drop what was not committed."""
+
+
+class TopicMismatch(LogError):
+    """A topic is missing or differs from its declaration; the text says in what and what to do."""
