@@ -1,0 +1,1 @@
+"""The composition root and the command `quintet`: reads settings, builds adapters, starts one loop."""

@@ -1,0 +1,30 @@
+"""Structured logs: one JSON object per line, readable lines on a terminal."""
+
+import logging
+import sys
+from typing import Any
+
+import structlog
+
+
+def configure_logs(level: str, *, process: str) -> None:
+    """Send every log line to standard error with the process's name on it."""
+    number = getattr(logging, level.upper())
+    watched = sys.stderr.isatty()
+    renderer: Any = (
+        structlog.dev.ConsoleRenderer() if watched else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(process=process)
+    logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)

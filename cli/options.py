@@ -1,0 +1,71 @@
+"""Settings as flags: every command takes each setting as an option, and `--json`."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+
+from cli.errors import BadUsage
+from cli.output import Output
+from cli.settings import Settings, described
+
+_PANEL = "Settings (also as environment variables, see `quintet settings`)"
+
+
+def read_settings(given: dict[str, str | None]) -> Settings:
+    """Return the settings; `given` are the flags that were set, by setting name.
+
+    Raises:
+        BadUsage: a value cannot be used; the text names every one of them.
+    """
+    try:
+        return Settings.model_validate(
+            Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        )
+    except ValidationError as problem:
+        lines = [
+            f"QUINTET_{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}"
+            for error in problem.errors(include_input=False, include_url=False)
+        ]
+        raise BadUsage("; ".join(lines) + " (see `quintet settings`)") from None
+
+
+def command_with_settings(function: Callable[..., None]) -> Callable[..., None]:
+    """Return a typer command: `function(settings, output, ...)` plus a flag for every setting."""
+    own = [
+        parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in {"settings", "output"}
+    ]
+    flags = [
+        inspect.Parameter(
+            environment.removeprefix("QUINTET_").lower(),
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[
+                str | None, typer.Option(flag, help=meaning, rich_help_panel=_PANEL)
+            ],
+        )
+        for environment, flag, meaning in described()
+    ]
+    json_flag = inspect.Parameter(
+        "json_output",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=False,
+        annotation=Annotated[
+            bool, typer.Option("--json", help="one machine-readable object on standard output")
+        ],
+    )
+
+    @functools.wraps(function)
+    def command(**arguments: Any) -> None:  # noqa: ANN401 - typer passes what it parsed
+        given = {flag.name: arguments.pop(flag.name) for flag in flags}
+        output = Output(as_json=arguments.pop("json_output"))
+        function(settings=read_settings(given), output=output, **arguments)
+
+    own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
+    command.__signature__ = inspect.Signature([*own, json_flag, *flags])  # type: ignore[attr-defined]
+    return command

@@ -1,0 +1,68 @@
+"""What a command tells people (standard error) and programs (standard output)."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Standard output carries one JSON object with `--json`, else what a person reads.
+
+    Attributes:
+        as_json: print results as one JSON object on standard output.
+        people: where sentences, tables and progress go.
+    """
+
+    as_json: bool = False
+    people: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+
+    def say(self, sentence: str) -> None:
+        """Tell people something."""
+        self.people.print(sentence)
+
+    def result(self, value: Any, text: str | Table | None = None) -> None:  # noqa: ANN401 - JSON
+        """Print a result: `value` as JSON, or `text` for people (JSON again when there is none)."""
+        if self.as_json or text is None:
+            encoded = msgspec.json.format(msgspec.json.encode(value), indent=2)
+            sys.stdout.write(encoded.decode() + "\n")
+            sys.stdout.flush()
+        elif isinstance(text, Table):
+            Console(highlight=False).print(text)
+        else:
+            sys.stdout.write(text + "\n")
+
+    def progress(self) -> Progress:
+        """Return a progress display for long work; silent where no person watches."""
+        return Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.people,
+            disable=not self.people.is_terminal,
+        )
+
+
+def table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
+    """Return a table with the keys of the first row as headers."""
+    made = Table(title=title, title_justify="left")
+    for name in rows[0] if rows else ():
+        made.add_column(name.replace("_", " "))
+    for row in rows:
+        made.add_row(*("" if value is None else str(value) for value in row.values()))
+    return made

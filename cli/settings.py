@@ -1,0 +1,90 @@
+"""Every setting, read once per process: flags over the environment over `.env` over defaults."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """The settings of one process; frozen, so nothing changes while it runs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="QUINTET_",
+        env_file=".env",
+        extra="ignore",
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    data_dir: Path = Field(
+        Path("quintet-data"), description="everything local: log, catalogue, snapshots, checkpoints"
+    )
+    host: str = Field(
+        "127.0.0.1", description="address to listen on; beyond loopback API keys are required"
+    )
+    port: int = Field(8080, ge=0, le=65535, description="port of the service")
+    console_port: int = Field(8081, ge=0, le=65535, description="port of the console")
+    workers: int = Field(1, ge=1, le=64, description="serving processes that share the port")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="for processes without a port of their own; 0: any free"
+    )
+    secret: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="key of pseudonyms and tokens; unset: made once and kept in the data directory",
+    )
+    api_keys: SecretStr | None = Field(
+        None,
+        description="key:scope+scope,... with scopes recommend, events:browser, events:server, operate",
+    )
+    cors_origins: str = Field(
+        "", description="origins of storefronts that may call from a browser, comma-separated"
+    )
+    streams: Literal["local", "kafka"] = Field("local", description="where the log lives")
+    kafka_bootstrap_servers: str = Field(
+        "127.0.0.1:9092", description="Kafka brokers host:port,..."
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how to speak to Kafka"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-512", description="SASL mechanism, with a SASL protocol"
+    )
+    kafka_sasl_username: str | None = Field(None, description="SASL user")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password")
+    kafka_ssl_cafile: Path | None = Field(None, description="CA certificates for TLS to Kafka")
+    kafka_topic_prefix: str = Field(
+        "", description="put before every topic's name, when a broker is shared"
+    )
+    kafka_replication: int = Field(1, ge=1, le=10, description="replicas of topics made at start")
+    history: Literal["sqlite", "redis"] = Field("sqlite", description="where history is kept")
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Redis (rediss:// for TLS)"
+    )
+    control_share: float = Field(
+        0.1, ge=0.0, le=1.0, description="share of traffic that gets the foundation's greedy five"
+    )
+    arm_period_seconds: int = Field(86_400, ge=1, description="a shopper keeps an arm for so long")
+    settlement_seconds: int = Field(
+        5, ge=0, description="a banner without an earning event settles at zero after so long"
+    )
+    attribution_window_seconds: int = Field(
+        86_400, ge=1, description="an event can reward a banner for so long after its impression"
+    )
+    lateness_seconds: int = Field(
+        3_600, ge=0, description="how long beyond the window its state is kept"
+    )
+    retention_days: float = Field(90.0, gt=0, description="the log and histories are kept so long")
+    batch_banners: int = Field(256, ge=1, description="rewarded banners of one update")
+    seed: int | None = Field(None, ge=0, description="seed of everything random; unset: drawn")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="logs")
+
+
+def described() -> list[tuple[str, str, str]]:
+    """Return (environment name, flag, meaning) of every setting."""
+    return [
+        (f"QUINTET_{name.upper()}", "--" + name.replace("_", "-"), field.description or "")
+        for name, field in Settings.model_fields.items()
+    ]

@@ -1,0 +1,135 @@
+"""`quintet run`: the processes of the ring as children, restarted when they die."""
+
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+FIRST_DELAY_SECONDS = 0.2
+LONGEST_DELAY_SECONDS = 4.0
+CALM_SECONDS = 30.0
+"""A child that lived so long is restarted with the first delay again."""
+
+
+@dataclass(slots=True)
+class Child:
+    """One supervised process.
+
+    Attributes:
+        name: the command, `serve` for example.
+        arguments: what follows `quintet`.
+        starts: how often it was started.
+    """
+
+    name: str
+    arguments: Sequence[str]
+    logs: Path | None = None
+    process: subprocess.Popen[bytes] | None = None
+    starts: int = 0
+    delay_seconds: float = FIRST_DELAY_SECONDS
+    started_at: float = 0.0
+    due_at: float = 0.0
+
+    def start(self, now: float) -> None:
+        """Start the process; its output goes to its log file, or where the parent's goes."""
+        command = [sys.executable, "-m", "cli.main", *self.arguments]
+        if self.logs is None:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603
+        else:
+            self.logs.parent.mkdir(parents=True, exist_ok=True)
+            with self.logs.open("ab") as file:
+                self.process = subprocess.Popen(  # noqa: S603 - our own command line
+                    command, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+                )
+        self.starts += 1
+        self.started_at = now
+
+
+def after_exit(child: Child, now: float) -> float:
+    """Return when a dead child is started again: at once, then after doubling delays up to 4 s.
+
+    Example:
+        >>> after_exit(Child("serve", (), started_at=0.0, delay_seconds=1.0), 2.0)
+        3.0
+    """
+    if now - child.started_at >= CALM_SECONDS:
+        child.delay_seconds = FIRST_DELAY_SECONDS
+    due = now + child.delay_seconds
+    child.delay_seconds = min(child.delay_seconds * 2, LONGEST_DELAY_SECONDS)
+    return due
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Starts children, restarts what dies, ends them all."""
+
+    children: Sequence[Child]
+    stop: threading.Event = field(default_factory=threading.Event)
+    grace_seconds: float = 10.0
+
+    def step(self, now: float) -> None:
+        """Look at every child once; start what is due."""
+        for child in self.children:
+            if child.process is None:
+                if now >= child.due_at:
+                    child.start(now)
+            elif (status := child.process.poll()) is not None:
+                child.process = None
+                child.due_at = after_exit(child, now)
+                log.warning("child_died", child=child.name, status=status, starts=child.starts)
+
+    def run(self) -> None:
+        """Supervise until `stop` is set, then end every child."""
+        try:
+            while not self.stop.is_set():
+                self.step(time.monotonic())
+                self.stop.wait(0.1)
+        finally:
+            self.end()
+
+    def end(self) -> None:
+        """Ask every child to end, then make it: SIGTERM, and SIGKILL after the grace time."""
+        running = [child.process for child in self.children if child.process is not None]
+        for process in running:
+            process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + self.grace_seconds
+        for process in running:
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def stop_on_signals(stop: threading.Event) -> None:
+    """Make SIGINT and SIGTERM set `stop`, so that loops end cleanly."""
+
+    def ask(_number: int, _frame: object) -> None:
+        stop.set()
+
+    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGTERM, ask)
+
+
+def watch_parent(parent: int | None, current_parent: threading.Event | None = None) -> None:
+    """End this process when its supervisor is gone, so that a killed supervisor leaves nothing."""
+    import os
+
+    if parent is None:
+        return
+
+    def watch() -> None:
+        pause = current_parent or threading.Event()
+        while os.getppid() == parent:
+            pause.wait(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
