@@ -13,8 +13,8 @@ class HistoryUnavailable(ProjectionError):
     """The history store cannot be reached or read now; the log still holds everything."""
 
 
-class PositionsBehind(ProjectionError):
-    """Another projector has moved the history further; what was refused is in it already."""
+class PositionsMoved(ProjectionError):
+    """The store is not where the changes were made from: another wrote it, or it was emptied."""
 
 
 class CatalogueNotReadable(ProjectionError):

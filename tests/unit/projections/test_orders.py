@@ -102,7 +102,7 @@ def test_an_order_in_two_parts_is_the_order_in_one(
 
 @given(BASKETS)
 def test_a_history_survives_packing(baskets: list[list[int]]) -> None:
-    history, packed = EMPTY, b""
+    history, packed = EMPTY, histories.pack(EMPTY)
 
     for basket in baskets:
         history = with_order(history, basket)

@@ -1,0 +1,225 @@
+"""The history in Redis: one value per shopper, one hash of positions, one sorted set of ages.
+
+All keys share the hash tag of the prefix, so MULTI works on a cluster too; user keys stand in them
+in hexadecimal, so no byte of theirs can change the tag. Redis must not evict (`maxmemory-policy
+noeviction`): a store that lost everything says so by its positions, one that lost a single shopper
+cannot.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.client import Pipeline
+from redis.retry import Retry
+
+from projections.errors import HistoryUnavailable, PositionsMoved
+from projections.history import kept, port
+from projections.history.breaker import Breaker
+from schemas.errors import HistoryNotReadable
+from streams.port import Partition
+
+_FORGOTTEN_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RedisSettings:
+    """Where Redis is and how long to wait for it.
+
+    Attributes:
+        url: `redis://` or `rediss://` (TLS), with user, password and database where needed.
+        prefix: what the names of all keys begin with.
+        read_seconds: longest wait for a connection, and for an answer, on the request path.
+        write_seconds: the same for the projector.
+        connections: most connections of one reader.
+    """
+
+    url: str = field(repr=False)
+    prefix: str = "quintet"
+    read_seconds: float = 0.05
+    write_seconds: float = 5.0
+    connections: int = 64
+
+    @property
+    def tag(self) -> str:
+        """What all keys begin with, in the braces that keep them on one node of a cluster."""
+        return f"{{{self.prefix}:history}}:"
+
+
+@contextlib.contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except (redis.RedisError, OSError) as problem:
+        raise HistoryUnavailable(f"Redis: {problem}") from problem
+
+
+def _text(name: object) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
+class RedisHistoryStore:
+    """The writing side."""
+
+    def __init__(self, settings: RedisSettings) -> None:
+        # redis-py retries ten times by itself; the projector's loop is what tries again here.
+        self._redis = redis.Redis.from_url(
+            settings.url,
+            socket_timeout=settings.write_seconds,
+            socket_connect_timeout=settings.write_seconds,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._tag = settings.tag
+        self._positions = settings.tag + "positions"
+        self._ages = settings.tag + "ages"
+
+    def load(self, user_keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the values of those shoppers that have one; raises HistoryUnavailable."""
+        keys = list(user_keys)
+        if not keys:
+            return {}
+        with _reachable():
+            values = self._redis.mget([self._name(key.hex()) for key in keys])
+        return {
+            key: value for key, value in zip(keys, values, strict=True) if isinstance(value, bytes)
+        }
+
+    def apply(
+        self,
+        changes: Mapping[bytes, bytes | None],
+        positions: Mapping[Partition, int],
+        *,
+        since: Mapping[Partition, int],
+    ) -> None:
+        """Keep new values and move positions in one MULTI that fails when positions were touched.
+
+        Raises:
+            PositionsMoved: the store is not at `since`; nothing moved.
+            HistoryUnavailable: not known whether it happened.
+        """
+        ages = {key: kept.newest_ms(value) for key, value in changes.items() if value is not None}
+        moves = {f"{topic}:{number}": at for (topic, number), at in positions.items()}
+
+        def change(pipeline: Pipeline) -> int:
+            refusal = port.moved(self._read_positions(pipeline), positions, since)
+            if refusal is not None:
+                raise PositionsMoved(refusal)
+            pipeline.multi()
+            for key, value in changes.items():
+                if value is not None:
+                    pipeline.set(self._name(key.hex()), value)
+            if ages:
+                pipeline.zadd(self._ages, {key.hex(): age for key, age in ages.items()})
+            self._forget(pipeline, [key.hex() for key, value in changes.items() if value is None])
+            for name, at in moves.items():
+                pipeline.hset(self._positions, name, str(at))
+            return len(changes)
+
+        self._unless_moved(change)
+
+    def positions(self) -> dict[Partition, int]:
+        """Return the offset next to read of every partition; raises HistoryUnavailable."""
+        with _reachable():
+            return self._read_positions(self._redis)
+
+    def clear(self) -> None:
+        """Forget everything, in one MULTI; raises HistoryUnavailable."""
+
+        def drop(pipeline: Pipeline) -> int:
+            shoppers = [_text(name) for name in pipeline.zrange(self._ages, 0, -1)]
+            pipeline.multi()
+            for start in range(0, len(shoppers), _FORGOTTEN_AT_ONCE):
+                self._forget(pipeline, shoppers[start : start + _FORGOTTEN_AT_ONCE])
+            pipeline.delete(self._positions)
+            return len(shoppers)
+
+        self._unless_moved(drop)
+
+    def expire(self, before_ms: int) -> int:
+        """Forget shoppers whose newest purchase is older; raises HistoryUnavailable."""
+
+        def drop(pipeline: Pipeline) -> int:
+            old = pipeline.zrangebyscore(
+                self._ages, "-inf", f"({before_ms}", start=0, num=_FORGOTTEN_AT_ONCE
+            )
+            pipeline.multi()
+            self._forget(pipeline, [_text(name) for name in old])
+            return len(old)
+
+        expired = 0
+        while count := self._unless_moved(drop):
+            expired += count
+        return expired
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._redis.close()
+
+    def _unless_moved(self, change: Callable[[Pipeline], int]) -> int:
+        """Run `change` again until nobody moved the positions between its reads and its writes."""
+        counts: list[int] = []
+        with _reachable():
+            self._redis.transaction(
+                lambda pipeline: counts.append(change(pipeline)), self._positions
+            )
+        return counts[-1]
+
+    def _name(self, hex_key: str) -> str:
+        return self._tag + hex_key
+
+    def _forget(self, pipeline: Pipeline, hex_keys: list[str]) -> None:
+        if hex_keys:
+            pipeline.delete(*(self._name(key) for key in hex_keys))
+            pipeline.zrem(self._ages, *hex_keys)
+
+    def _read_positions(self, client: redis.Redis) -> dict[Partition, int]:
+        found = client.hgetall(self._positions)
+        parts = [(_text(name).rpartition(":"), int(at)) for name, at in found.items()]
+        return {Partition(topic, int(number)): at for (topic, _, number), at in parts}
+
+
+class RedisHistoryReader:
+    """The reading side, on the request path: one short try, and a breaker before it.
+
+    Args:
+        settings: where Redis is.
+        clock: milliseconds, never going back.
+    """
+
+    def __init__(self, settings: RedisSettings, *, clock: Callable[[], int]) -> None:
+        self._redis = redis.asyncio.Redis(
+            connection_pool=redis.asyncio.BlockingConnectionPool.from_url(
+                settings.url,
+                max_connections=settings.connections,
+                timeout=settings.read_seconds,
+                socket_timeout=settings.read_seconds,
+                socket_connect_timeout=settings.read_seconds,
+                retry=AsyncRetry(NoBackoff(), 0),
+            )
+        )
+        self._tag = settings.tag
+        self._breaker = Breaker(clock)
+
+    async def read(self, user_key: bytes) -> bytes | None:
+        """Return the packed history of a shopper, or None; raises HistoryUnavailable."""
+        if not self._breaker.lets_through():
+            raise HistoryUnavailable("Redis: not asked, it failed just now")
+        try:
+            value = await self._redis.get(self._tag + user_key.hex())
+        except (redis.RedisError, OSError) as problem:
+            self._breaker.failed()
+            raise HistoryUnavailable(f"Redis: {problem}") from problem
+        self._breaker.succeeded()
+        try:
+            return kept.packed_history(value) if isinstance(value, bytes) else None
+        except HistoryNotReadable as problem:
+            raise HistoryUnavailable(f"Redis: {problem}") from problem
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose(close_connection_pool=True)

@@ -1,0 +1,187 @@
+"""The history in one SQLite file in WAL mode: one process writes, any number read meanwhile.
+
+The 8 bytes of a user key are the table's integer key, so a read is one descent of one tree.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from projections.errors import HistoryUnavailable, PositionsMoved
+from projections.history import kept, port
+from schemas.errors import HistoryNotReadable
+from streams.port import Partition
+
+_WRITER_WAITS_SECONDS: Final = 10.0
+_READER_WAITS_SECONDS: Final = 0.05
+_READ: Final = "SELECT value FROM shoppers WHERE user_key = ?"
+_TABLES: Final = (
+    "CREATE TABLE IF NOT EXISTS shoppers"
+    " (user_key INTEGER PRIMARY KEY, newest_ms INTEGER NOT NULL, value BLOB NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS shoppers_by_age ON shoppers (newest_ms)",
+    "CREATE TABLE IF NOT EXISTS positions"
+    " (topic TEXT, number INTEGER, position INTEGER NOT NULL, PRIMARY KEY (topic, number))",
+)
+
+
+def _number(user_key: bytes) -> int:
+    return int.from_bytes(user_key, "big", signed=True)
+
+
+@contextlib.contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as problem:
+        raise HistoryUnavailable(f"the history file: {problem}") from problem
+
+
+class SqliteHistoryStore:
+    """The writing side of the file.
+
+    Args:
+        path: the file; made when it does not exist (its folder must).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: sqlite3.Connection | None = None
+
+    def load(self, user_keys: Iterable[bytes]) -> dict[bytes, bytes]:
+        """Return the values of those shoppers that have one; raises HistoryUnavailable."""
+        with _reachable():
+            read = self._connection().execute
+            found = ((key, read(_READ, (_number(key),)).fetchone()) for key in user_keys)
+            return {key: line[0] for key, line in found if line is not None}
+
+    def apply(
+        self,
+        changes: Mapping[bytes, bytes | None],
+        positions: Mapping[Partition, int],
+        *,
+        since: Mapping[Partition, int],
+    ) -> None:
+        """Keep new values and move positions, in one transaction.
+
+        Raises:
+            PositionsMoved: the store is not at `since`; nothing moved.
+            HistoryUnavailable: not known whether it happened.
+        """
+        values = [
+            (_number(key), kept.newest_ms(value), value)
+            for key, value in changes.items()
+            if value is not None
+        ]
+        forgotten = [(_number(key),) for key, value in changes.items() if value is None]
+        with self._transaction() as run:
+            refusal = port.moved(self.positions(), positions, since)
+            if refusal is not None:
+                raise PositionsMoved(refusal)
+            run.executemany("INSERT OR REPLACE INTO shoppers VALUES (?, ?, ?)", values)
+            run.executemany("DELETE FROM shoppers WHERE user_key = ?", forgotten)
+            run.executemany(
+                "INSERT OR REPLACE INTO positions VALUES (?, ?, ?)",
+                [(*partition, position) for partition, position in positions.items()],
+            )
+
+    def positions(self) -> dict[Partition, int]:
+        """Return the offset next to read of every partition; raises HistoryUnavailable."""
+        with _reachable():
+            lines = self._connection().execute("SELECT topic, number, position FROM positions")
+            return {Partition(topic, number): position for topic, number, position in lines}
+
+    def clear(self) -> None:
+        """Forget everything; raises HistoryUnavailable."""
+        with self._transaction() as run:
+            run.execute("DELETE FROM shoppers")
+            run.execute("DELETE FROM positions")
+
+    def expire(self, before_ms: int) -> int:
+        """Forget shoppers whose newest purchase is older; raises HistoryUnavailable."""
+        with self._transaction() as run:
+            return run.execute("DELETE FROM shoppers WHERE newest_ms < ?", (before_ms,)).rowcount
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with _reachable():
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            with connection:  # commits, or rolls back when the block raises
+                yield connection
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._opened is None:
+            connection = sqlite3.connect(
+                self._path,
+                timeout=_WRITER_WAITS_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+            try:
+                # A history of 256 repeats has 5 KB; the log is what must survive a power cut.
+                connection.execute("PRAGMA page_size = 8192")
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = NORMAL")
+                for table in _TABLES:
+                    connection.execute(table)
+            except sqlite3.Error:
+                connection.close()
+                raise
+            self._opened = connection
+        return self._opened
+
+
+class SqliteHistoryReader:
+    """The reading side: one connection that cannot write, no waiting.
+
+    Args:
+        path: the file; while it does not exist nobody has bought anything.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._opened: sqlite3.Connection | None = None
+
+    async def read(self, user_key: bytes) -> bytes | None:
+        """Return the packed history of a shopper, or None; raises HistoryUnavailable."""
+        try:
+            connection = self._opened or self._open()
+            if connection is None:
+                return None
+            line = connection.execute(_READ, (_number(user_key),)).fetchone()
+            return None if line is None else kept.packed_history(line[0])
+        except (sqlite3.Error, HistoryNotReadable, OverflowError) as problem:
+            raise HistoryUnavailable(f"the history file: {problem}") from problem
+
+    async def close(self) -> None:
+        """Close the file."""
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _open(self) -> sqlite3.Connection | None:
+        if not self._path.exists():
+            return None
+        connection = sqlite3.connect(
+            f"{self._path.resolve().as_uri()}?mode=rw",
+            uri=True,
+            timeout=_READER_WAITS_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        # Not mode=ro: a reader that comes before the writer must be able to make the WAL index.
+        connection.execute("PRAGMA query_only = 1")
+        tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'shoppers'")
+        if tables.fetchone()[0] == 0:
+            connection.close()
+            return None
+        self._opened = connection
+        return connection
