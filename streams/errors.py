@@ -15,3 +15,7 @@ class Fenced(LogError):
 
 class TopicMismatch(LogError):
     """A topic is missing or differs from its declaration; the text says in what and what to do."""
+
+
+class MessageTooLarge(LogError):
+    """A message is larger than the log takes; trying again does not help."""

@@ -74,16 +74,16 @@ Ownership = Callable[[frozenset[Partition]], None]
 
 
 class Consumer(Protocol):
-    """One reader. With a group it shares the partitions with the group; without one it reads all of
-    them."""
+    """One reader: with a group it shares the partitions with the group, without one it has all."""
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
-        """Return the next records of the owned partitions, in order per partition; empty after the
-        timeout.
+        """Return the next records, in order per partition; empty after the timeout.
 
         A consumer of a group starts at the group's committed offset (else at the beginning), one
-        without a group at
-        the beginning or where it was told to `seek`. Ownership callbacks run inside this call.
+        without a group at the beginning or where it was told to `seek`. Ownership callbacks run
+        inside this call, in the caller's thread: `on_assigned` before the first record of what was
+        won, `on_revoked` when a partition went to another member or a commit failed. After a failed
+        commit the next poll loses everything and takes it anew, from what is committed.
 
         Raises:
             LogUnavailable: the log cannot be reached.
@@ -108,8 +108,10 @@ class Consumer(Protocol):
         """Make offsets (next to read), outputs and state durable together.
 
         Raises:
-            Fenced: the partition belongs to another member now.
-            LogUnavailable: not known whether it happened; make a new consumer, read state again.
+            Fenced: the partition belongs to another member now; nothing moved.
+            LogUnavailable: not known whether it happened; drop what was not committed and poll on,
+                or make a new consumer, and read state again.
+            TopicMismatch: an output's topic does not exist; nothing moved.
         """
         ...
 
@@ -131,6 +133,7 @@ class Log(Protocol):
         Raises:
             LogUnavailable: not all are known to be durable.
             TopicMismatch: the topic does not exist.
+            MessageTooLarge: a message is larger than the log takes; nothing was appended.
         """
         ...
 
@@ -150,7 +153,11 @@ class Log(Protocol):
         ...
 
     def end_offsets(self, topic: str) -> Mapping[Partition, int]:
-        """Return the offset after the last readable record of each partition."""
+        """Return the offset after the last readable record of each partition.
+
+        Where nothing is readable it is the start offset. Who has read the record before it has read
+        everything; on some logs the next record gets a higher offset than this.
+        """
         ...
 
     def start_offsets(self, topic: str) -> Mapping[Partition, int]:
