@@ -1,0 +1,352 @@
+"""What every history store and reader promises (`projections/history/port.py`), over all."""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import redis
+
+from projections.errors import HistoryUnavailable, PositionsMoved
+from projections.history import kept
+from projections.history.kept import Kept
+from projections.history.port import HistoryReader, HistoryStore
+from projections.history.redis import RedisHistoryReader, RedisHistoryStore, RedisSettings
+from projections.history.sqlite import SqliteHistoryReader, SqliteHistoryStore
+from projections.orders import with_order
+from schemas import history as histories
+from schemas.history import EMPTY
+from streams.port import Partition
+
+EVENTS, OTHER = Partition("events", 0), Partition("events", 1)
+ANN, BOB = b"\x00{ann}\xff", b"\xffbob\x00\x00\n}"
+
+
+HALF_A_WRITE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN IMMEDIATE")
+connection.execute("DELETE FROM shoppers")
+print("in the middle", flush=True)
+input()
+"""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    store: Callable[[], HistoryStore]
+    reader: Callable[[], HistoryReader]
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def redis_server(folder: Path, port: int, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start a genuine Redis and return it once it answers."""
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
+    server = subprocess.Popen(
+        [*command, "--save", "", "--appendonly", "no", *arguments], stdout=subprocess.DEVNULL
+    )
+    with redis.Redis(port=port) as client:
+        while server.poll() is None:
+            try:
+                client.ping()
+            except redis.AuthenticationError:
+                return server
+            except redis.ConnectionError:
+                continue
+            return server
+    pytest.fail(f"redis-server ended with {server.returncode}")
+
+
+@pytest.fixture(scope="session")
+def redis_needed() -> None:
+    if shutil.which("redis-server") is None:
+        if os.environ.get("CI"):
+            pytest.fail("redis-server is not installed, and CI must run these tests")
+        pytest.skip("redis-server is not installed: the Redis adapter is NOT tested")
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_needed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    port = free_port()
+    server = redis_server(tmp_path_factory.mktemp("redis"), port)
+    yield f"redis://127.0.0.1:{port}/0"
+    server.kill()
+    server.wait()
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
+    if request.param == "sqlite":
+        path = tmp_path / "history.sqlite"
+        return Adapter(lambda: SqliteHistoryStore(path), lambda: SqliteHistoryReader(path))
+    settings = RedisSettings(
+        request.getfixturevalue("redis_url"), prefix=tmp_path.name, read_seconds=2
+    )
+    return Adapter(
+        lambda: RedisHistoryStore(settings), lambda: RedisHistoryReader(settings, clock=lambda: 0)
+    )
+
+
+@pytest.fixture
+def store(adapter: Adapter) -> Iterator[HistoryStore]:
+    opened = adapter.store()
+    yield opened
+    opened.clear()
+    opened.close()
+
+
+def value(rows: Sequence[int], *, newest_ms: int = 1000) -> bytes:
+    return kept.pack(Kept(with_order(EMPTY, rows), newest_ms, (b"order 01",)))
+
+
+def read(adapter: Adapter, *user_keys: bytes) -> list[bytes | None]:
+    async def ask() -> list[bytes | None]:
+        reader = adapter.reader()
+        try:
+            return [await reader.read(key) for key in user_keys]
+        finally:
+            await reader.close()
+
+    return asyncio.run(ask())
+
+
+def test_what_was_applied_is_read_without_its_tail(adapter: Adapter, store: HistoryStore) -> None:
+    store.apply({ANN: value([3, 1])}, {EVENTS: 4}, since={})
+
+    assert read(adapter, ANN, BOB) == [histories.pack(with_order(EMPTY, [3, 1])), None]
+    assert store.load([ANN, BOB]) == {ANN: value([3, 1])}
+    assert store.positions() == {EVENTS: 4}
+
+
+def test_a_reader_before_the_first_purchase_answers_nothing(adapter: Adapter) -> None:
+    assert read(adapter, ANN) == [None]
+
+
+def test_a_reader_made_before_the_store_sees_what_is_applied_later(adapter: Adapter) -> None:
+    async def ask() -> list[bytes | None]:
+        reader = adapter.reader()
+        before = await reader.read(ANN)
+        store = adapter.store()
+        store.apply({ANN: value([1])}, {EVENTS: 1}, since={})
+        first = await reader.read(ANN)
+        store.apply({ANN: value([2])}, {EVENTS: 2}, since={EVENTS: 1})
+        second = await reader.read(ANN)
+        await reader.close()
+        store.close()
+        return [before, first, second]
+
+    before, *after = asyncio.run(ask())
+
+    assert before is None
+    assert after == [histories.pack(with_order(EMPTY, [row])) for row in (1, 2)]
+
+
+def test_a_forgotten_shopper_is_gone(adapter: Adapter, store: HistoryStore) -> None:
+    store.apply({ANN: value([1]), BOB: value([2])}, {EVENTS: 2}, since={})
+
+    store.apply({ANN: None}, {EVENTS: 3}, since={EVENTS: 2})
+
+    assert read(adapter, ANN) == [None]
+    assert store.load([ANN, BOB]) == {BOB: value([2])}
+
+
+@pytest.mark.parametrize("since", [{}, {EVENTS: 3}, {EVENTS: 5}])
+def test_changes_made_from_elsewhere_are_refused_whole(
+    store: HistoryStore, since: dict[Partition, int]
+) -> None:
+    store.apply({ANN: value([1])}, {EVENTS: 4}, since={})
+
+    with pytest.raises(PositionsMoved):
+        store.apply({ANN: None, BOB: value([2])}, {OTHER: 1, EVENTS: 9}, since=since)
+
+    assert store.load([ANN, BOB]) == {ANN: value([1])}
+    assert store.positions() == {EVENTS: 4}
+
+
+def test_positions_never_go_back(store: HistoryStore) -> None:
+    store.apply({}, {EVENTS: 4}, since={})
+
+    with pytest.raises(PositionsMoved):
+        store.apply({}, {EVENTS: 3}, since={EVENTS: 4})
+
+    assert store.positions() == {EVENTS: 4}
+
+
+def test_of_two_projectors_of_one_partition_one_gets_through(adapter: Adapter) -> None:
+    owner, zombie = adapter.store(), adapter.store()
+    since = zombie.positions()
+    owner.apply({ANN: value([1])}, {EVENTS: 5}, since={})
+
+    with pytest.raises(PositionsMoved):
+        zombie.apply({ANN: value([9])}, {EVENTS: 2}, since=since)
+
+    assert owner.load([ANN]) == {ANN: value([1])}
+    owner.close()
+    zombie.close()
+
+
+def test_partitions_move_each_for_itself(store: HistoryStore) -> None:
+    store.apply({ANN: value([1])}, {EVENTS: 4}, since={})
+
+    store.apply({BOB: value([2])}, {OTHER: 7}, since={OTHER: 0})
+
+    assert store.positions() == {EVENTS: 4, OTHER: 7}
+
+
+def test_a_cleared_store_has_no_positions(adapter: Adapter, store: HistoryStore) -> None:
+    store.apply({ANN: value([1])}, {EVENTS: 4}, since={})
+
+    store.clear()
+
+    assert store.positions() == {}
+    assert read(adapter, ANN) == [None]
+
+
+def test_shoppers_who_have_not_bought_for_long_expire(store: HistoryStore) -> None:
+    many = {number.to_bytes(8, "big"): value([1], newest_ms=10) for number in range(1500)}
+    store.apply(many, {EVENTS: 1}, since={})
+    store.apply({BOB: value([2], newest_ms=20)}, {EVENTS: 2}, since={EVENTS: 1})
+
+    assert store.expire(20) == 1500
+    assert store.expire(20) == 0
+    assert store.load([*many, BOB]) == {BOB: value([2], newest_ms=20)}
+    assert store.positions() == {EVENTS: 2}
+
+
+def test_a_purchase_puts_off_the_expiry(store: HistoryStore) -> None:
+    store.apply({ANN: value([1], newest_ms=10)}, {EVENTS: 1}, since={})
+    store.apply({ANN: value([1, 2], newest_ms=30)}, {EVENTS: 2}, since={EVENTS: 1})
+
+    assert store.expire(20) == 0
+    assert store.load([ANN]) == {ANN: value([1, 2], newest_ms=30)}
+
+
+def test_a_sqlite_history_is_read_while_another_process_writes(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    SqliteHistoryStore(path).apply({ANN: value([1])}, {EVENTS: 1}, since={})
+    writer = subprocess.Popen(
+        [sys.executable, "-c", HALF_A_WRITE, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"in the middle\n"
+
+    found = read(Adapter(lambda: SqliteHistoryStore(path), lambda: SqliteHistoryReader(path)), ANN)
+
+    assert found == [histories.pack(with_order(EMPTY, [1]))]
+    writer.communicate(b"\n")
+
+
+def test_a_sqlite_file_that_is_none_is_unavailable(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    path.write_bytes(b"not a database" * 100)
+    adapter = Adapter(lambda: SqliteHistoryStore(path), lambda: SqliteHistoryReader(path))
+
+    with pytest.raises(HistoryUnavailable, match="not a database"):
+        read(adapter, ANN)
+    with pytest.raises(HistoryUnavailable, match="not a database"):
+        adapter.store().positions()
+
+
+def test_without_redis_a_reader_gives_up_at_once_and_then_does_not_ask(redis_needed: None) -> None:
+    settings, now = RedisSettings(f"redis://127.0.0.1:{free_port()}"), [0]
+
+    async def ask() -> list[str]:
+        reader = RedisHistoryReader(settings, clock=lambda: now[0])
+        why = []
+        for now[0] in (0, 0, 0, 999, 1000, 1001):
+            with pytest.raises(HistoryUnavailable) as refused:
+                await reader.read(ANN)
+            why.append(str(refused.value))
+        await reader.close()
+        return ["not asked" if "not asked" in text else "asked" for text in why]
+
+    assert asyncio.run(ask()) == ["asked"] * 3 + ["not asked", "asked", "not asked"]
+
+
+def test_a_redis_store_that_is_away_says_so(redis_needed: None) -> None:
+    store = RedisHistoryStore(RedisSettings(f"redis://127.0.0.1:{free_port()}"))
+
+    for call in (store.positions, store.clear, lambda: store.load([ANN]), lambda: store.expire(1)):
+        with pytest.raises(HistoryUnavailable):
+            call()
+    with pytest.raises(HistoryUnavailable):
+        store.apply({ANN: value([1])}, {EVENTS: 1}, since={})
+
+
+def test_a_redis_that_lost_its_data_refuses_what_was_made_from_before(redis_url: str) -> None:
+    store = RedisHistoryStore(RedisSettings(redis_url))
+    store.apply({ANN: value([1])}, {EVENTS: 4}, since={})
+    with redis.Redis.from_url(redis_url) as operator:
+        operator.flushall()
+
+    with pytest.raises(PositionsMoved):
+        store.apply({BOB: value([2])}, {EVENTS: 5}, since={EVENTS: 4})
+
+    assert store.positions() == {}
+    store.close()
+
+
+def test_a_redis_that_hangs_costs_a_read_its_history_and_not_the_request(
+    redis_needed: None, tmp_path: Path
+) -> None:
+    port = free_port()
+    server = redis_server(tmp_path, port)
+
+    async def ask() -> list[bytes | None]:
+        reader = RedisHistoryReader(
+            RedisSettings(f"redis://127.0.0.1:{port}", read_seconds=0.5),
+            clock=iter(range(0, 10**6, 5000)).__next__,
+        )
+        found = [await reader.read(ANN)]
+        server.send_signal(signal.SIGSTOP)
+        with pytest.raises(HistoryUnavailable):
+            async with asyncio.timeout(30):
+                await reader.read(ANN)
+        server.send_signal(signal.SIGCONT)
+        found.append(await reader.read(ANN))
+        await reader.close()
+        return found
+
+    try:
+        assert asyncio.run(ask()) == [None, None]
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_a_redis_with_a_password_is_reached_by_its_url(redis_needed: None, tmp_path: Path) -> None:
+    port = free_port()
+    server = redis_server(tmp_path, port, "--requirepass", "open:sesame")
+    try:
+        settings = RedisSettings(f"redis://:open%3Asesame@127.0.0.1:{port}/0", read_seconds=2)
+        store = RedisHistoryStore(settings)
+        store.apply({ANN: value([1])}, {EVENTS: 1}, since={})
+
+        found = read(
+            Adapter(
+                lambda: RedisHistoryStore(settings),
+                lambda: RedisHistoryReader(settings, clock=lambda: 0),
+            ),
+            ANN,
+        )
+
+        assert found == [histories.pack(with_order(EMPTY, [1]))]
+        assert "sesame" not in repr(settings)
+        store.close()
+    finally:
+        server.kill()
+        server.wait()
