@@ -1,1 +1,1 @@
-"""The composition root and the command `quintet`: reads settings, builds adapters, starts one loop."""
+"""The composition root and the command `quintet`: settings, adapters, one loop each."""

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     )
     api_keys: SecretStr | None = Field(
         None,
-        description="key:scope+scope,... with scopes recommend, events:browser, events:server, operate",
+        description="key:scope+scope,... of recommend, events:browser, events:server, operate",
     )
     cors_origins: str = Field(
         "", description="origins of storefronts that may call from a browser, comma-separated"
@@ -80,6 +80,15 @@ class Settings(BaseSettings):
     batch_banners: int = Field(256, ge=1, description="rewarded banners of one update")
     seed: int | None = Field(None, ge=0, description="seed of everything random; unset: drawn")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="logs")
+
+    def as_environment(self) -> dict[str, str]:
+        """Return the settings as environment variables for a child process, secrets included."""
+        found: dict[str, str] = {}
+        for name, value in self:
+            if value is not None:
+                shown = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+                found[f"QUINTET_{name.upper()}"] = shown
+        return found
 
 
 def described() -> list[tuple[str, str, str]]:

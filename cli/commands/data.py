@@ -1,0 +1,147 @@
+"""`quintet import`, `pretrain`, `dead-letters`: what goes into the log beside the ring."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cli import wiring
+from cli.errors import BadUsage, CommandFailed
+from cli.output import Output, table
+from cli.settings import Settings
+
+if TYPE_CHECKING:
+    from streams.port import Log
+
+PRODUCTS_PER_APPEND = 5_000
+ORDERS_PER_APPEND = 2_000
+EXAMPLES_SHOWN = 10
+
+
+def import_files(
+    settings: Settings,
+    output: Output,
+    products: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet: product_id,title[,category,brand,...]")
+    ] = None,
+    purchases: Annotated[
+        Path | None, typer.Option(help="CSV or Parquet: user_id,product_id,occurred_at[,order_id]")
+    ] = None,
+) -> None:
+    """Put products and past purchases into the log.
+
+    Both files are read before anything is appended. Bad rows are refused with their line numbers
+    and counted. Past purchases make history and train the foundation; they earn nothing.
+
+    Example: quintet import --products products.csv --purchases purchases.csv
+    """
+    from cli import importing
+
+    if products is None and purchases is None:
+        raise BadUsage("give --products FILE, --purchases FILE, or both")
+    log = wiring.open_log(settings, member="import")
+    with output.progress() as progress:
+        imported = importing.import_files(
+            log,
+            secret=wiring.secret(settings),
+            products=products,
+            purchases=purchases,
+            watch=importing.Watch(progress),
+        )
+    log.close()
+    for refused in imported.refused[:EXAMPLES_SHOWN]:
+        output.say(f"refused: {refused}")
+    output.result(
+        imported.as_dict(),
+        f"imported {imported.products} products and {imported.lines} purchase lines in "
+        f"{imported.orders} orders; refused {imported.refused_rows} rows, "
+        f"{imported.unknown_products} lines name products that are not in the catalogue\n"
+        "next: quintet pretrain",
+    )
+
+
+def pretrain(
+    settings: Settings,
+    output: Output,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Train the foundation policy on the purchases in the log and put it live.
+
+    Prints its held-out report: recall and NDCG of the five products it would have shown before
+    each of the latest orders, beside the most popular products and the shopper's own frequent ones.
+    """
+    from cli import importing
+
+    log = wiring.open_log(settings, member="pretrain")
+    with output.progress() as progress:
+        manifest, report = importing.pretrain_from_log(
+            log,
+            wiring.open_registry(settings),
+            seed=settings.seed or 0,
+            device=device,
+            watch=importing.Watch(progress),
+        )
+    log.close()
+    rows = report.rows()
+    output.result(
+        {"version": manifest.version, "held_out": report.as_dict()},
+        table(f"policy {manifest.version} is live; held-out orders by time", rows),
+    )
+
+
+def list_dead_letters(settings: Settings, output: Output) -> None:
+    """List events that could not be read, with where they stood and why."""
+    from streams.dead_letters import read_all
+
+    log = wiring.open_log(settings, member="dead-letters")
+    rows = [
+        {
+            "number": found.number,
+            "topic": found.letter.topic,
+            "offset": f"{found.letter.partition}/{found.letter.offset}",
+            "reader": found.letter.reader,
+            "reason": found.letter.reason,
+            "replayed": found.replayed,
+        }
+        for found in read_all(log)
+    ]
+    log.close()
+    output.result(rows, table(f"{len(rows)} dead letters", rows) if rows else "no dead letters")
+
+
+def show_dead_letter(
+    settings: Settings, output: Output, number: Annotated[int, typer.Argument(help="from `list`")]
+) -> None:
+    """Show one dead letter with its content."""
+    from streams.dead_letters import read_all
+
+    log = wiring.open_log(settings, member="dead-letters")
+    found = [item for item in read_all(log) if item.number == number]
+    log.close()
+    if not found:
+        raise BadUsage(f"there is no dead letter {number}: see `quintet dead-letters list`")
+    letter = found[0].letter
+    content = (letter.value or b"").decode("utf-8", "backslashreplace")
+    output.result(
+        letter, f"{letter.topic}/{letter.partition}/{letter.offset}: {letter.reason}\n{content}"
+    )
+
+
+def replay_dead_letters(
+    settings: Settings,
+    output: Output,
+    numbers: Annotated[list[int] | None, typer.Argument(help="from `list`; none: all")] = None,
+) -> None:
+    """Append dead letters to their topics again, after what made them unreadable is mended."""
+    from streams.dead_letters import replay
+
+    log = wiring.open_log(settings, member="dead-letters")
+    count = replay(log, numbers)
+    log.close()
+    output.result({"replayed": count}, f"replayed {count} events")
+
+
+def require_products(log: "Log") -> None:
+    """Raise when the catalogue is empty."""
+    if not sum(log.end_offsets("products").values()):
+        raise CommandFailed("the catalogue is empty: run `quintet import --products FILE` first")

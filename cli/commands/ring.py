@@ -1,0 +1,161 @@
+"""`quintet demo`, `run`, `simulate`, `learn`: the whole ring, and what plays with it."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from cli import wiring
+from cli.errors import BadUsage
+from cli.output import Output, table
+from cli.settings import Settings
+
+World = Literal["grocer", "synthetic"]
+WorldOption = Annotated[
+    World, typer.Option(help="grocer: real products and purchases; synthetic: more to learn")
+]
+Banners = Annotated[int | None, typer.Option(min=1, help="end after so many banners")]
+Rate = Annotated[float, typer.Option(min=0.1, help="banners a second")]
+
+
+def demo(
+    settings: Settings,
+    output: Output,
+    world: WorldOption = "grocer",
+    banners: Banners = None,
+    headless: Annotated[bool, typer.Option(help="no pages")] = False,
+    report: Annotated[Path | None, typer.Option(help="write the report here, as JSON")] = None,
+    rate: Rate = 150.0,
+) -> None:
+    """Run the whole ring with live shoppers on embedded defaults.
+
+    Imports the world's past, pretrains the foundation, starts service, aggregator, trainer and
+    console, and sends shoppers. With --banners it ends by itself and writes the report.
+
+    Example: quintet demo --world synthetic
+    """
+    from cli.demo import Demo, DemoOptions
+
+    options = DemoOptions(world=world, banners=banners, headless=headless, report=report, rate=rate)
+    output.result(*Demo(settings, options, output).run())
+
+
+def run(
+    settings: Settings,
+    output: Output,
+) -> None:
+    """Run service, aggregator, trainer and console on this machine; restart what dies.
+
+    One Ctrl-C ends them all.
+    """
+    from cli.supervisor import Supervisor, stop_on_signals
+
+    wiring.require_loopback_or_keys(settings)
+    if wiring.open_registry(settings).live() is None:
+        raise BadUsage("there is no policy yet: run `quintet import` and `quintet pretrain` first")
+    supervisor = Supervisor(children(settings))
+    stop_on_signals(supervisor.stop)
+    output.say(
+        f"service http://{settings.host}:{settings.port} (docs at /docs), "
+        f"console http://{settings.host}:{settings.console_port}; Ctrl-C ends"
+    )
+    supervisor.run()
+    output.say("ended")
+
+
+def children(settings: Settings, *, logs: Path | None = None, console: bool = True) -> Sequence:
+    """Return the ring's processes as children of this one, with its settings as environment."""
+    from cli.supervisor import Child
+
+    for name, value in settings.as_environment().items():
+        os.environ[name] = value
+    names = ["serve", "aggregate", "train", *(["console"] if console else [])]
+    parent = ["--parent-pid", str(os.getpid())]
+    return [
+        Child(name, [name, *parent], logs=logs / f"{name}.log" if logs else None) for name in names
+    ]
+
+
+def simulate(
+    settings: Settings,
+    output: Output,
+    url: Annotated[str, typer.Option(help="the service")] = "http://127.0.0.1:8080",
+    world: WorldOption = "synthetic",
+    banners: Banners = None,
+    rate: Rate = 50.0,
+    api_key: Annotated[str | None, typer.Option(help="sent as Authorization: Bearer")] = None,
+) -> None:
+    """Send simulated shoppers to a running service, until --banners or Ctrl-C.
+
+    The service must know the world's products: `quintet demo` imports them.
+    """
+    from cli.supervisor import stop_on_signals
+    from cli.worlds import open_world
+    from simulator.traffic import simulate as send
+
+    stop = threading.Event()
+    stop_on_signals(stop)
+    shoppers = open_world(world, seed=settings.seed or 0, cache=settings.data_dir / "cache")
+    with output.progress() as progress:
+        task = progress.add_task("banners", total=banners)
+        sent = asyncio.run(
+            send(
+                url,
+                shoppers,
+                banners=banners,
+                rate=rate,
+                api_key=api_key,
+                seed=settings.seed or 0,
+                stop=stop,
+                on_progress=lambda count: progress.update(task, completed=count),
+            )
+        )
+    output.result(sent)
+
+
+def learn(
+    settings: Settings,
+    output: Output,
+    world: WorldOption = "synthetic",
+    banners: Annotated[int, typer.Option(min=256, help="banners of each run")] = 20_000,
+    seeds: Annotated[str, typer.Option(help="seeds, comma-separated")] = "0,1,2",
+    products: Annotated[int, typer.Option(min=50, help="products of the synthetic world")] = 1_000,
+    plot: Annotated[Path | None, typer.Option(help="write the curves here, as HTML")] = None,
+    results: Annotated[Path | None, typer.Option(help="write the results here, as JSON")] = None,
+) -> None:
+    """Run the same learner without the wire, against the frozen foundation and simple rivals.
+
+    Every rival meets the same shoppers with the same random numbers.
+
+    Example: quintet learn --world synthetic --banners 20000 --seeds 0,1,2 --plot learn.html
+    """
+    import msgspec
+
+    from cli.worlds import open_world
+    from evaluation.learn import learn as run_learn
+    from evaluation.plot import write_plot
+
+    try:
+        chosen = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise BadUsage(f"--seeds {seeds!r}: give whole numbers, comma-separated") from None
+    with output.progress() as progress:
+        found = run_learn(
+            lambda seed: open_world(
+                world, seed=seed, cache=settings.data_dir / "cache", products=products
+            ),
+            seeds=chosen,
+            banners=banners,
+            batch_banners=settings.batch_banners,
+            progress=progress,
+        )
+    if plot is not None:
+        write_plot(found, plot)
+        output.say(f"curves in {plot}")
+    if results is not None:
+        results.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    output.result(found, table(f"{world}, {banners} banners", found.rows()))

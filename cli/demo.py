@@ -1,0 +1,340 @@
+"""`quintet demo`: import a world's past, pretrain, run the ring, send shoppers, report."""
+
+import asyncio
+import socket
+import threading
+import time
+import urllib.error
+import urllib.request
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.table import Table
+
+from cli import importing, wiring
+from cli.commands.ring import children
+from cli.errors import BadUsage, CommandFailed
+from cli.output import Output, table
+from cli.settings import Settings
+from cli.supervisor import Supervisor, stop_on_signals
+from cli.worlds import open_world
+from console.audit import audit
+from simulator.traffic import TrafficReport, simulate
+from simulator.world import World
+
+READY_SECONDS = 90.0
+SETTLED_SECONDS = 90.0
+WATCH_SECONDS = 2.0
+ARM_PERIOD_SECONDS = 5
+"""A year passes in minutes here, so a shopper's arm changes every few seconds, not daily."""
+MARKER = "demo.json"
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """What `quintet demo` was asked for.
+
+    Attributes:
+        world: `grocer` or `synthetic`.
+        banners: end after so many; None: until Ctrl-C.
+        headless: open no page.
+        report: where the report goes, as JSON.
+        rate: banners a second.
+    """
+
+    world: str
+    banners: int | None
+    headless: bool
+    report: Path | None
+    rate: float
+
+
+class Demo:
+    """One run of the demo."""
+
+    def __init__(self, settings: Settings, options: DemoOptions, output: Output) -> None:
+        """Take the settings as they are, but for what a year in minutes changes."""
+        changed: dict[str, Any] = {"cors_origins": _origins(settings)}
+        if "arm_period_seconds" not in settings.model_fields_set:
+            changed["arm_period_seconds"] = ARM_PERIOD_SECONDS
+        if settings.seed is None:
+            changed["seed"] = 0
+        self.settings = settings.model_copy(update=changed)
+        self.options = options
+        self.output = output
+        self.stop = threading.Event()
+
+    def run(self) -> tuple[dict[str, Any], Table]:
+        """Run it all; return the report as JSON and as a table.
+
+        Raises:
+            BadUsage: a port is taken, or the data directory holds something else.
+            CommandFailed: the ring did not come up, or shoppers could not be sent.
+        """
+        wiring.require_loopback_or_keys(self.settings)
+        for port in (self.settings.port, self.settings.console_port):
+            _require_free(self.settings.host, port)
+        started = time.monotonic()
+        world = self._prepare()
+        stop_on_signals(self.stop)
+        with self._ring():
+            self._wait_ready()
+            self._welcome()
+            with self._watched():
+                sent = self._send_shoppers(world)
+            audited = self._wait_settled()
+            report = self._report(sent, audited, time.monotonic() - started)
+        if self.options.report is not None:
+            encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
+            self.options.report.write_bytes(encoded + b"\n")
+            self.output.say(f"report in {self.options.report}")
+        return report, report_table(report)
+
+    def _prepare(self) -> World:
+        """Return the world, with its past in the log and a foundation live."""
+        _claim(self.settings.data_dir, self.options.world)
+        assert self.settings.seed is not None  # noqa: S101 - set by the constructor
+        with self.output.progress() as progress:
+            watch = importing.Watch(progress)
+            watch.step(f"the {self.options.world} world", 0, 1)
+            world = open_world(
+                self.options.world,
+                seed=self.settings.seed,
+                cache=self.settings.data_dir / "cache",
+            )
+            watch.step(f"the {self.options.world} world", 1, 1)
+            log = wiring.open_log(self.settings, member="demo")
+            registry = wiring.open_registry(self.settings)
+            if registry.live() is None:
+                importing.import_into(
+                    log,
+                    secret=wiring.secret(self.settings),
+                    products=world.products,
+                    orders=importing.as_orders(world.past_orders()),
+                    watch=watch,
+                )
+                _, held_out = importing.pretrain_from_log(
+                    log, registry, seed=self.settings.seed, device="auto", watch=watch
+                )
+                title = "the foundation on held-out orders"
+                self.output.people.print(table(title, held_out.rows()))
+            else:
+                self.output.say("going on with the policy and the log of an earlier demo")
+            log.close()
+        return world
+
+    @contextmanager
+    def _ring(self) -> Iterator[None]:
+        """Keep the four processes alive, in a thread of their own."""
+        supervisor = Supervisor(children(self.settings, logs=self.settings.data_dir / "logs"))
+        thread = threading.Thread(target=supervisor.run, name="supervisor")
+        thread.start()
+        try:
+            yield
+        finally:
+            supervisor.stop.set()
+            thread.join()
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        for port in (self.settings.port, self.settings.console_port):
+            while not _answers(f"{self._url(port)}/readyz"):
+                if self.stop.is_set():
+                    raise CommandFailed("interrupted before the ring was ready")
+                if time.monotonic() > deadline:
+                    raise CommandFailed(
+                        f"port {port} was not ready in {READY_SECONDS:.0f} s: see "
+                        f"{self.settings.data_dir / 'logs'}"
+                    )
+                self.stop.wait(0.2)
+
+    def _url(self, port: int) -> str:
+        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
+        return f"http://{host}:{port}"
+
+    def _welcome(self) -> None:
+        console = self._url(self.settings.console_port)
+        self.output.say(
+            f"service    {self._url(self.settings.port)}/docs\n"
+            f"learning   {console}/\nstorefront {console}/storefront\n"
+            f"logs       {self.settings.data_dir / 'logs'}\n"
+            + ("" if self.options.banners else "Ctrl-C ends the demo")
+        )
+        if not self.options.headless and self.output.people.is_terminal:
+            webbrowser.open(console)
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Print how the two arms do while shoppers come."""
+        done = threading.Event()
+
+        def watch() -> None:
+            pause = WATCH_SECONDS if self.output.people.is_terminal else 5 * WATCH_SECONDS
+            while not done.wait(pause):
+                self.output.say(sentence(self._experiment()))
+
+        thread = threading.Thread(target=watch, name="watch")
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def _send_shoppers(self, world: World) -> TrafficReport:
+        """Send visits, stream after stream, until enough banners or Ctrl-C."""
+        assert self.settings.seed is not None  # noqa: S101 - set by the constructor
+        return asyncio.run(
+            simulate(
+                self._url(self.settings.port),
+                world,
+                banners=self.options.banners,
+                rate=self.options.rate,
+                seed=self.settings.seed,
+                stop=self.stop,
+            )
+        )
+
+    def _experiment(self) -> dict[str, Any]:
+        """Return the console's report so far; empty while it restarts."""
+        url = f"{self._url(self.settings.console_port)}/experiment"
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own console
+                found: dict[str, Any] = msgspec.json.decode(answer.read())
+                return found
+        except OSError:
+            return {}
+
+    def _wait_settled(self) -> dict[str, int]:
+        """Wait until every logged impression has its reward; return the audit of the whole log."""
+        log = wiring.open_log(self.settings, member="audit")
+        deadline = time.monotonic() + SETTLED_SECONDS
+        try:
+            while True:
+                found = audit(log)
+                settled = found["lost"] == 0
+                if settled or time.monotonic() > deadline:
+                    break
+                time.sleep(1.0)
+        finally:
+            log.close()
+        while time.monotonic() < deadline and not self._console_has(found["expected"]):
+            time.sleep(0.5)
+        return found
+
+    def _console_has(self, banners: int) -> bool:
+        arms = self._experiment().get("arms", {})
+        return sum(arm["banners"] for arm in arms.values()) >= banners
+
+    def _report(
+        self, sent: TrafficReport, audited: dict[str, int], seconds: float
+    ) -> dict[str, Any]:
+        report = self._experiment()
+        report["rewards"] = audited
+        report["world"] = self.options.world
+        report["seconds"] = round(seconds, 1)
+        report["traffic"] = msgspec.to_builtins(sent)
+        return report
+
+
+def _origins(settings: Settings) -> str:
+    """Return the allowed origins, the console's own pages among them."""
+    port = settings.console_port
+    own = [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", settings.host)]
+    given = [origin for origin in settings.cors_origins.split(",") if origin]
+    return ",".join(dict.fromkeys([*given, *own]))
+
+
+def _require_free(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as problem:
+            raise BadUsage(
+                f"cannot listen on {host}:{port} ({problem.strerror}): choose others with --port "
+                "and --console-port"
+            ) from None
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - our own service
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def _claim(data_dir: Path, world: str) -> None:
+    """Mark the data directory as this world's.
+
+    Raises:
+        BadUsage: it holds another world, or data that no demo made.
+    """
+    marker = data_dir / MARKER
+    if marker.exists():
+        found = msgspec.json.decode(marker.read_bytes())["world"]
+        if found != world:
+            raise BadUsage(f"{data_dir} holds the {found} demo: give another --data-dir")
+        return
+    if (data_dir / "registry").exists():
+        raise BadUsage(f"{data_dir} holds data of its own: give another --data-dir")
+    data_dir.mkdir(parents=True, exist_ok=True)
+    marker.write_bytes(msgspec.json.encode({"world": world}))
+
+
+def sentence(report: dict[str, Any]) -> str:
+    """Return one line on how the two arms do."""
+    if not report:
+        return "the console is away"
+    policy, control = (report["arms"][arm] for arm in ("policy", "control"))
+    return (
+        f"{policy['banners'] + control['banners']:>7} banners | policy "
+        f"{_number(policy['reward_per_banner'])} a banner, foundation "
+        f"{_number(control['reward_per_banner'])}, lift {_percent(report['lift'])} | version "
+        f"{report['policy_version']}, {report['versions_served']} served, fresh in "
+        f"{_number(report['freshness_seconds']['p50'])} s"
+    )
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _percent(lift: dict[str, float | None]) -> str:
+    if lift["estimate"] is None or lift["low"] is None or lift["high"] is None:
+        return "not known yet"
+    return f"{lift['estimate']:+.1%} ({lift['low']:+.1%} to {lift['high']:+.1%})"
+
+
+def report_table(report: dict[str, Any]) -> Table:
+    """Return the report for people."""
+    rows = [{"what": "banners", "value": sum(arm["banners"] for arm in report["arms"].values())}]
+    rows += [
+        {"what": f"reward per banner, {name}", "value": _number(arm["reward_per_banner"])}
+        for name, arm in report["arms"].items()
+    ]
+    rows += [
+        {"what": "lift (95% interval by shopper and period)", "value": _percent(report["lift"])},
+        {"what": "versions served", "value": report["versions_served"]},
+        {
+            "what": "event accepted to weights serving, p50 / p99",
+            "value": " / ".join(
+                f"{_number(report['freshness_seconds'][name])} s" for name in ("p50", "p99")
+            ),
+        },
+        {
+            "what": "rewards expected / lost / doubled",
+            "value": " / ".join(
+                str(report["rewards"][name]) for name in ("expected", "lost", "doubled")
+            ),
+        },
+        {"what": "seconds", "value": report["seconds"]},
+    ]
+    return table(f"demo report, {report['world']} world", rows)

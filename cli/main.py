@@ -1,0 +1,78 @@
+"""The command `quintet`."""
+
+import sys
+
+import typer
+
+from cli.commands import data, processes, registry, ring
+from cli.errors import BadUsage, CommandFailed
+from cli.options import command_with_settings as with_settings
+
+app = typer.Typer(
+    name="quintet",
+    help="An online recommender that learns from what shoppers do.\n\n"
+    "Start with `quintet demo`; on your own data: `quintet import`, `quintet pretrain`, "
+    "`quintet run`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+policies = typer.Typer(help="Snapshots: what serves, what served, and how to go back.")
+dead_letters = typer.Typer(help="Events that could not be read.")
+for typed in (policies, dead_letters):
+    typed.info.no_args_is_help = True
+
+app.command("demo")(with_settings(ring.demo))
+app.command("import")(with_settings(data.import_files))
+app.command("pretrain")(with_settings(data.pretrain))
+app.command("serve")(with_settings(processes.serve))
+app.command("aggregate")(with_settings(processes.aggregate))
+app.command("train")(with_settings(processes.train))
+app.command("console")(with_settings(processes.console))
+app.command("run")(with_settings(ring.run))
+app.command("simulate")(with_settings(ring.simulate))
+app.command("learn")(with_settings(ring.learn))
+app.add_typer(policies, name="policies")
+app.command("explain")(with_settings(registry.explain))
+app.add_typer(dead_letters, name="dead-letters")
+app.command("settings")(with_settings(registry.settings_table))
+
+policies.command("list")(with_settings(registry.list_policies))
+policies.command("show")(with_settings(registry.show_policy))
+policies.command("promote")(with_settings(registry.promote))
+policies.command("rollback")(with_settings(registry.rollback))
+policies.command("resume")(with_settings(registry.resume))
+dead_letters.command("list")(with_settings(data.list_dead_letters))
+dead_letters.command("show")(with_settings(data.show_dead_letter))
+dead_letters.command("replay")(with_settings(data.replay_dead_letters))
+
+
+def main() -> None:
+    """Run the command; exit 0 done, 1 failed, 2 bad usage or bad input."""
+    try:
+        app()
+    except BadUsage as problem:
+        _fail(str(problem), 2)
+    except (CommandFailed, *_expected_failures()) as problem:
+        _fail(str(problem), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 130)
+
+
+def _expected_failures() -> tuple[type[Exception], ...]:
+    """Return the errors whose own sentence says what to do; others show their traceback."""
+    from policy.errors import PolicyError
+    from projections.errors import ProjectionError
+    from streams.errors import LogError
+
+    return (PolicyError, ProjectionError, LogError)
+
+
+def _fail(sentence: str, status: int) -> None:
+    sys.stderr.write(f"quintet: {sentence}\n")
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

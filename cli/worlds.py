@@ -1,0 +1,32 @@
+"""The simulated worlds by name."""
+
+from pathlib import Path
+
+from cli.errors import CommandFailed
+from simulator.world import World
+
+
+def open_world(name: str, *, seed: int, cache: Path, products: int = 1_000) -> World:
+    """Return a world of the simulator.
+
+    Args:
+        name: `grocer` (a real grocery's odd households) or `synthetic`.
+        seed: of everything random in it.
+        cache: folder for what is slow to prepare.
+        products: size of the synthetic catalogue.
+
+    Raises:
+        CommandFailed: the grocery's data package is not installed.
+    """
+    if name == "synthetic":
+        from simulator.synthetic import SyntheticWorld
+
+        return SyntheticWorld(products=products, seed=seed)
+    from simulator.grocer import GrocerWorld
+
+    try:
+        return GrocerWorld(seed=seed, cache=cache)
+    except ImportError:
+        raise CommandFailed(
+            "the grocery's purchases are not installed: pip install 'quintet[demo]'"
+        ) from None
