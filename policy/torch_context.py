@@ -1,4 +1,4 @@
-"""Contexts and candidates of a batch as tensors, built with vectorised numpy from their packed forms.
+"""Contexts and candidates of a batch as tensors, built with vectorised numpy from packed forms.
 
 Dimensions: B contexts, L recent purchases, T repeats of all contexts together, C candidates of a
 context (padded), U distinct candidate rows of the batch.
@@ -22,8 +22,9 @@ _HEADER_WORDS = HEADER_BYTES // 4
 _EMPTY_HEADER = np.array([1, 0, 0, 0], "<u4").tobytes()
 
 
-def _to(value: object, device: torch.device) -> object:
-    return value.to(device) if isinstance(value, Tensor) else value
+def _on(batch: "ContextBatch | CandidateBatch", device: torch.device) -> dict[str, Any]:
+    values = ((field.name, getattr(batch, field.name)) for field in fields(batch))
+    return {name: None if value is None else value.to(device) for name, value in values}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class ContextBatch:
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on `device`."""
-        return replace(self, **{f.name: _to(getattr(self, f.name), device) for f in fields(self)})
+        return replace(self, **_on(self, device))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class CandidateBatch:
 
     def to(self, device: torch.device) -> Self:
         """Return the batch on `device`."""
-        return replace(self, **{f.name: _to(getattr(self, f.name), device) for f in fields(self)})
+        return replace(self, **_on(self, device))
 
 
 def pack_candidates(candidates: Sequence[npt.NDArray[np.int32]], products: int) -> CandidateBatch:

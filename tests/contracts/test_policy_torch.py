@@ -90,7 +90,7 @@ def test_scores_agree_with_the_reference_for_every_context_and_candidate() -> No
         features,
     )
     with torch.no_grad():
-        found = policy.scores(batch, pack_candidates(candidates, count)).numpy()
+        found = policy.scores(policy.prepare(batch, pack_candidates(candidates, count))).numpy()
 
     compiled = reference.compile_products(weights, features)
     for place, (context, rows) in enumerate(zip(contexts, candidates, strict=True)):
@@ -106,7 +106,7 @@ def test_scores_over_every_product_leave_out_the_one_viewed() -> None:
     batch = pack_contexts([3], [histories.pack(context.history)], features)
 
     with torch.no_grad():
-        found = policy.scores(batch, every_product(batch, 40)).numpy()[0]
+        found = policy.scores(policy.prepare(batch, every_product(batch, 40))).numpy()[0]
 
     compiled = reference.compile_products(weights, features)
     expected = reference.scores(weights, compiled, features, context)
@@ -181,7 +181,7 @@ def test_gradients_agree_with_finite_differences_of_the_reference() -> None:
     batch = pack_contexts([2], [histories.pack(context.history)], features)
     packed = pack_candidates([candidates], count)
 
-    scores = policy.scores(batch, packed)
+    scores = policy.scores(policy.prepare(batch, packed))
     position_log_prob(scores, torch.from_numpy(banner)[None], packed.mask).sum().backward()
 
     def loss(changed: dict[str, np.ndarray]) -> float:
