@@ -24,7 +24,7 @@ from schemas.codec import decode_event
 from schemas.errors import HistoryNotReadable, SchemaError
 from schemas.events import Purchase, UserErased
 from schemas.identity import ROUTING_KEY_BYTES
-from streams.errors import LogUnavailable
+from streams.errors import Fenced, LogUnavailable
 from streams.port import Consumer, Log, Partition, Record
 from streams.topics import EVENTS
 
@@ -32,7 +32,6 @@ log = structlog.get_logger(__name__)
 
 GROUP: Final = "history"
 _RECORDS: Final = 2000
-_POLL_SECONDS: Final = 0.2
 _EXPIRE_EVERY_MS: Final = 3_600_000
 _FIRST_WAIT_SECONDS: Final = 0.1
 _LONGEST_WAIT_SECONDS: Final = 2.0
@@ -47,6 +46,7 @@ class HistoryProjector:
         clock: milliseconds since 1970, UTC.
         retention_ms: shoppers whose newest purchase is older are forgotten.
         metrics: where it counts.
+        poll_seconds: how long a step waits for records.
     """
 
     def __init__(
@@ -57,12 +57,14 @@ class HistoryProjector:
         clock: Callable[[], int],
         retention_ms: int,
         metrics: HistoryMetrics,
+        poll_seconds: float = 0.2,
     ) -> None:
         self._log = events
         self._store = store
         self._clock = clock
         self._retention_ms = retention_ms
         self._metrics = metrics
+        self._poll_seconds = poll_seconds
         self._consumer: Consumer | None = None
         self._placed: dict[Partition, int] = {}
         self._expire_at_ms = 0
@@ -99,6 +101,8 @@ class HistoryProjector:
         except HistoryUnavailable:
             self._placed.clear()
             raise
+        except Fenced:
+            self._placed.clear()
         except PositionsMoved as refusal:
             # Emptied, put back to an older copy, or written by the partition's new owner.
             log.warning("history_store_moved", why=str(refusal))
@@ -118,7 +122,7 @@ class HistoryProjector:
     def _advance(self) -> int:
         consumer = self._consumer or self._join()
         self._place(consumer)
-        polled = consumer.poll(max_records=_RECORDS, timeout_seconds=_POLL_SECONDS)
+        polled = consumer.poll(max_records=_RECORDS, timeout_seconds=self._poll_seconds)
         # A partition assigned during this poll is not placed: its records come again.
         records = [
             record
