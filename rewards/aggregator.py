@@ -1,0 +1,247 @@
+"""The loop around the rewards: read, fold, commit offsets, rewards and state together.
+
+The order of a commit, here and in every adapter:
+    1. poll          records of the owned partitions
+    2. fold          advance stream time, settle what is due, apply the record (`settlement.py`)
+    3. commit        offsets, outputs and state in one transaction, or none of them
+    4. count         metrics move only now
+When the log refuses (fenced, unavailable) everything since the last commit is dropped, a new
+consumer is made and state is loaded again, so no reward is lost or made twice.
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from itertools import count
+from typing import Final, Literal
+
+import structlog
+from prometheus_client import CollectorRegistry
+
+from rewards.metrics import AggregatorMetrics
+from rewards.specification import RewardSpecification
+from rewards.work import PartitionWork
+from schemas import codec
+from schemas.events import Tick
+from schemas.identity import ROUTING_KEY_BYTES
+from streams.errors import Fenced, LogError, LogUnavailable
+from streams.port import Consumer, Log, Message, Partition, Record, partition_of
+from streams.topics import EVENTS
+
+log = structlog.get_logger(__name__)
+
+GROUP: Final = "aggregate"
+Clock = Callable[[], int]
+CrashPoint = Literal["after_poll", "before_commit", "after_commit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the loop paces itself; rewards do not depend on it.
+
+    Attributes:
+        poll_records: most records of one poll.
+        poll_seconds: how long one poll waits.
+        commit_records: a commit is made when so many records wait for one,
+        commit_ms: or when the first of them waits so long, or when nothing more is there.
+        silence_ms: a partition with unsettled banners that is silent for so long gets a tick.
+        lag_ms: how often the lag is looked up.
+        retry_seconds: longest wait before the log is tried again.
+    """
+
+    poll_records: int = 1_000
+    poll_seconds: float = 0.05
+    commit_records: int = 2_000
+    commit_ms: int = 100
+    silence_ms: int = 1_000
+    lag_ms: int = 5_000
+    retry_seconds: float = 5.0
+
+
+class Aggregator:
+    """Follows the log `events` and appends to `rewards`.
+
+    Any number may run on a log with several partitions; each owns some.
+
+    Args:
+        event_log: read, appended to (ticks) and committed to.
+        specification: what events are worth.
+        clock: milliseconds since 1970; decides when to commit and to tick, never a reward.
+        registry: for the metrics; None: one of its own.
+        crash_point: called at the named points; tests kill there.
+        pace: see `Pace`.
+    """
+
+    def __init__(
+        self,
+        event_log: Log,
+        specification: RewardSpecification,
+        *,
+        clock: Clock,
+        registry: CollectorRegistry | None = None,
+        crash_point: Callable[[CrashPoint], None] = lambda _: None,
+        pace: Pace | None = None,
+    ) -> None:
+        self.metrics = AggregatorMetrics(registry or CollectorRegistry())
+        self._log = event_log
+        self._specification = specification
+        self._clock = clock
+        self._crash_point = crash_point
+        self._pace = pace or Pace()
+        self._consumer: Consumer | None = None
+        self._owned: dict[Partition, PartitionWork] = {}
+        self._won: set[Partition] = set()
+        self._waiting_records = 0
+        self._waiting_since_ms = 0
+        self._lag_at_ms = 0
+        self._failures = 0
+
+    def step(self) -> int:
+        """Read once, fold, commit when it is time; return how many records were read.
+
+        A log that refuses is no error: what was not committed is dropped and begun again.
+        """
+        try:
+            records = self._step()
+        except (Fenced, LogUnavailable) as problem:
+            self._begin_again(problem)
+            return 0
+        self._failures = 0
+        return records
+
+    def run(self, stop: threading.Event) -> None:
+        """Step until `stop` is set, then commit what is folded and give the partitions back."""
+        while not stop.is_set():
+            self.step()
+            if self._failures:
+                stop.wait(min(self._pace.retry_seconds, 0.05 * 2.0 ** min(self._failures, 10)))
+        self.close()
+
+    def close(self) -> None:
+        """Commit what is folded and give the partitions back."""
+        try:
+            self._commit()
+        except (Fenced, LogUnavailable) as problem:
+            log.warning("aggregate_last_commit_refused", problem=str(problem))
+        self._drop()
+
+    def _step(self) -> int:
+        records = self._poll()
+        if records and not self._waiting_records:
+            self._waiting_since_ms = self._clock()
+        for record in records:
+            self._owned[record.partition].fold(record)
+        for partition in {record.partition for record in records}:
+            self._owned[partition].heard_at_ms = self._clock()
+        self._waiting_records += len(records)
+        if self._commit_is_due(len(records)):
+            self._commit()
+        self._tick_silent_partitions()
+        self._look_up_lag()
+        return len(records)
+
+    def _poll(self) -> list[Record]:
+        if self._consumer is None:
+            self._consumer = self._log.consumer(
+                [EVENTS.name], group=GROUP, on_assigned=self._win, on_revoked=self._lose
+            )
+        records = self._consumer.poll(
+            max_records=self._pace.poll_records, timeout_seconds=self._pace.poll_seconds
+        )
+        self._crash_point("after_poll")
+        for partition in sorted(self._won):
+            state = self._consumer.load_state(partition)
+            self._owned[partition] = PartitionWork(
+                partition, self._specification, state, self._clock()
+            )
+            log.info("aggregate_partition_owned", partition=partition.number)
+        self._won.clear()
+        return [record for record in records if record.partition in self._owned]
+
+    def _win(self, partitions: frozenset[Partition]) -> None:
+        self._won |= partitions
+
+    def _lose(self, partitions: frozenset[Partition]) -> None:
+        self._won -= partitions
+        for partition in partitions:
+            self._owned.pop(partition, None)
+
+    def _commit_is_due(self, just_read: int) -> bool:
+        return self._waiting_records > 0 and (
+            not just_read
+            or self._waiting_records >= self._pace.commit_records
+            or self._clock() - self._waiting_since_ms >= self._pace.commit_ms
+        )
+
+    def _commit(self) -> None:
+        finished = {
+            partition: done
+            for partition, work in sorted(self._owned.items())
+            if (done := work.finish()) is not None
+        }
+        self._waiting_records = 0
+        if not finished or self._consumer is None:
+            return
+        self._crash_point("before_commit")
+        self._consumer.commit(
+            {partition: done.next_offset for partition, done in finished.items()},
+            outputs=[output for done in finished.values() for output in done.outputs],
+            state=[change for done in finished.values() for change in done.state],
+        )
+        self._crash_point("after_commit")
+        for done in finished.values():
+            self.metrics.committed(done.tally)
+        self.metrics.observe(
+            {partition.number: work.rewards for partition, work in self._owned.items()}
+        )
+
+    def _tick_silent_partitions(self) -> None:
+        """Append a tick where banners wait and nothing else moves stream time."""
+        now_ms = self._clock()
+        for partition, work in sorted(self._owned.items()):
+            if not work.rewards.unsettled or now_ms - work.heard_at_ms < self._pace.silence_ms:
+                continue
+            tick = Tick(event_id=f"tick-{partition.number}-{now_ms}", occurred_at_ms=now_ms)
+            key = _key_into(partition.number, self._log.partitions(EVENTS.name))
+            self._log.append(EVENTS.name, [Message(key, codec.encode(tick))])
+            work.heard_at_ms = now_ms
+            self.metrics.ticks.inc()
+
+    def _look_up_lag(self) -> None:
+        now_ms = self._clock()
+        if now_ms - self._lag_at_ms < self._pace.lag_ms:
+            return
+        self._lag_at_ms = now_ms
+        ends = self._log.end_offsets(EVENTS.name)
+        self.metrics.lag.set(
+            sum(
+                ends[partition] - work.position
+                for partition, work in self._owned.items()
+                if work.position is not None
+            )
+        )
+
+    def _begin_again(self, problem: LogError) -> None:
+        self._failures += 1
+        self.metrics.restarts.inc()
+        log.warning("aggregate_begins_again", problem=str(problem), failures=self._failures)
+        self._drop()
+
+    def _drop(self) -> None:
+        """Forget everything since the last commit."""
+        self._owned.clear()
+        self._won.clear()
+        self._waiting_records = 0
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            with suppress(LogError):
+                consumer.close()
+
+
+@cache
+def _key_into(number: int, partitions: int) -> bytes:
+    """Return a key that routes to a partition."""
+    keys = (candidate.to_bytes(ROUTING_KEY_BYTES, "big") for candidate in count())
+    return next(key for key in keys if partition_of(key, partitions) == number)

@@ -1,0 +1,128 @@
+"""The work on one owned partition since the last commit: records in, outputs and state out."""
+
+from collections import Counter as Tally
+from collections.abc import Iterable
+from typing import Final, NamedTuple
+
+from rewards.settlement import Keyed, PartitionRewards
+from rewards.specification import RewardSpecification
+from schemas import codec
+from schemas.errors import SchemaError, UnknownSchemaVersion
+from schemas.events import DeadLetter, Event, Recommended, Tick
+from schemas.identity import ROUTING_KEY_BYTES
+from streams.port import Output, Partition, Record, StateChange
+from streams.topics import DEAD, REWARDS
+
+READER: Final = "aggregate"
+
+
+class Finished(NamedTuple):
+    """What one commit makes durable for a partition.
+
+    Attributes:
+        next_offset: of the first record that is not folded.
+        outputs: rewards and dead letters, in the order of the records that caused them.
+        state: changed state entries.
+        tally: counts for the metrics by (family, label).
+    """
+
+    next_offset: int
+    outputs: list[Output]
+    state: list[StateChange]
+    tally: Tally[tuple[str, str]]
+
+
+class PartitionWork:
+    """Folds the records of one partition and gathers what the next commit takes.
+
+    Args:
+        partition: of the topic `events`.
+        specification: what events are worth.
+        state: the partition's committed state.
+        now_ms: the owner's clock; silence counts from here.
+    """
+
+    def __init__(
+        self,
+        partition: Partition,
+        specification: RewardSpecification,
+        state: Iterable[tuple[bytes, bytes]],
+        now_ms: int,
+    ) -> None:
+        self.heard_at_ms = now_ms
+        """When the owner last read a record of the partition, by its own clock."""
+        self.position: int | None = None
+        """The committed offset; None: nothing committed by this owner so far."""
+        self.rewards = PartitionRewards(specification)
+        self.rewards.load(state)
+        self._partition = partition
+        self._next_offset: int | None = None
+        self._outputs: list[Output] = []
+        self._tally: Tally[tuple[str, str]] = Tally()
+
+    def fold(self, record: Record) -> None:
+        """Advance stream time, settle what is due, apply the record or bury it."""
+        self._next_offset = record.offset + 1
+        self._emit(self.rewards.advance(record.appended_at_ms))
+        try:
+            event = _readable(record)
+        except SchemaError as problem:
+            self._outputs.append(_bury(record, str(problem), READER))
+            self._tally["dead_letters", _fault(record, problem)] += 1
+            return
+        if isinstance(event, Tick):
+            return
+        if record.key is None or len(record.key) != ROUTING_KEY_BYTES:
+            # It names nobody, so there is no banner it could reward.
+            self._tally["events", "unattributed"] += 1
+            return
+        outcome, rewards = self.rewards.apply(record.key, event, record.appended_at_ms)
+        self._tally["events", outcome] += 1
+        self._emit(rewards)
+
+    def finish(self) -> Finished | None:
+        """Return what the next commit takes and begin anew; None: nothing was read."""
+        if self._next_offset is None:
+            return None
+        state = [StateChange(self._partition, *change) for change in self.rewards.changes()]
+        finished = Finished(self._next_offset, self._outputs, state, self._tally)
+        self.position = self._next_offset
+        self._next_offset, self._outputs, self._tally = None, [], Tally()
+        return finished
+
+    def _emit(self, rewards: list[Keyed]) -> None:
+        for key, reward in rewards:
+            self._outputs.append(Output(REWARDS.name, key, codec.encode(reward)))
+            self._tally["rewards", "correction" if reward.revision else "settlement"] += 1
+
+
+def _readable(record: Record) -> Event:
+    event = codec.decode_event(record.value)
+    if isinstance(event, Recommended) and (
+        record.key is None or not event.recommendation_id.endswith("-" + record.key.hex())
+    ):
+        raise SchemaError("the message key is not the routing key of its recommendation_id")
+    return event
+
+
+def _fault(record: Record, problem: SchemaError) -> str:
+    """Return the label of a record that cannot be read: few values, no content."""
+    if record.value is None:
+        return "tombstone"
+    if isinstance(problem, UnknownSchemaVersion):
+        return "version"
+    return "not_json" if str(problem).startswith("not JSON") else "schema"
+
+
+def _bury(record: Record, reason: str, reader: str) -> Output:
+    letter = DeadLetter(
+        topic=record.partition.topic,
+        partition=record.partition.number,
+        offset=record.offset,
+        appended_at_ms=record.appended_at_ms,
+        reason=reason,
+        reader=reader,
+        key=record.key,
+        value=record.value,
+    )
+    return Output(DEAD.name, record.key, codec.encode(letter))
