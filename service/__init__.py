@@ -1,0 +1,1 @@
+"""Request to recommendation and event to log: the HTTP contract of Quintet."""

@@ -1,0 +1,259 @@
+"""The HTTP contract as a FastAPI app: who may call, what is read, what is answered."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+from fastapi import APIRouter, FastAPI
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from schemas import identity
+from schemas.codec import encode
+from schemas.events import UserErased
+from schemas.limits import BODY_BYTES, RECOMMEND_BYTES, Identifier
+from schemas.products import ProductRemoved, ProductUpserted
+from schemas.requests import EventIn, EventResult, EventsResponse
+from service import api_keys, bodies, docs_page, documents, problems
+from service.api_keys import ApiKeys
+from service.appender import Appender
+from service.behaviour import Behaviour
+from service.errors import NotReady, ProductNotKnown, RequestNotValid, TryLater
+from service.intake import BROWSER, SERVER, Intake, Verdict
+from service.limits import BrowserRules
+from service.metrics import Metrics
+from service.recommendation import Recommender
+from service.routes import ByteRoute, Measured
+from streams.port import Message
+
+_JSON: Final = "application/json"
+_BREATH: Final = 100
+"""Events judged before other requests get a turn."""
+Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def _nothing_to_own(_: FastAPI) -> AsyncIterator[None]:
+    yield
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What the app stands on.
+
+    Attributes:
+        recommender: answers `/recommend`.
+        intake: judges events.
+        appender: makes events durable.
+        behaviour: what serves, for readiness and the catalogue.
+        browser_rules: what events of browsers must keep to.
+        api_keys: who may do what.
+        metrics: what is counted, and the registry shown at `/metrics`.
+        secret: keys the pseudonyms.
+        clock: milliseconds since 1970.
+        entropy: gives so many random bytes.
+        cors_origins: origins whose pages may call; empty: none but the service's own.
+        append_seconds: how long a request waits for the log before it answers 503.
+        lifespan: starts and stops what the app stands on.
+    """
+
+    recommender: Recommender
+    intake: Intake
+    appender: Appender
+    behaviour: Behaviour
+    browser_rules: BrowserRules
+    api_keys: ApiKeys
+    metrics: Metrics
+    secret: bytes
+    clock: Callable[[], int]
+    entropy: Callable[[int], bytes]
+    cors_origins: Sequence[str] = ()
+    append_seconds: float = 10.0
+    lifespan: Lifespan = _nothing_to_own
+
+
+def create_app(dependencies: Dependencies) -> FastAPI:
+    """Return the service's app; its documentation is made from the same schemas that decode."""
+    app = documents.DocumentedApp(
+        title="Quintet",
+        summary="Five products for every shopper, learned from what shoppers do.",
+        version=documents.CONTRACT_VERSION,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/openapi.json",
+        lifespan=dependencies.lifespan,
+    )
+    app.include_router(_shop_routes(dependencies))
+    app.include_router(_operator_routes(dependencies))
+    app.include_router(_health_routes(dependencies, app))
+    problems.install(app)
+    if dependencies.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(dependencies.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["authorization", "content-type"],
+            max_age=600,
+        )
+    app.add_middleware(Measured, metrics=dependencies.metrics)
+    return app
+
+
+def _shop_routes(on: Dependencies) -> APIRouter:
+    router = APIRouter(route_class=ByteRoute)
+
+    @router.post("/recommend", **documents.RECOMMEND)
+    async def recommend(request: Request) -> Response:
+        on.api_keys.require(request, api_keys.RECOMMEND)
+        body = await bodies.read_body(request, RECOMMEND_BYTES, bodies.JSON)
+        answer = await on.recommender.recommend(bodies.decode_recommend(body))
+        return Response(answer, media_type=_JSON)
+
+    @router.post("/events", **documents.EVENTS)
+    async def events(request: Request) -> Response:
+        scopes = on.api_keys.require(request, api_keys.EVENTS_BROWSER, api_keys.EVENTS_SERVER)
+        trusted = api_keys.EVENTS_SERVER in scopes
+        body = await bodies.read_body(request, BODY_BYTES, bodies.BEACON)
+        results: list[EventResult] = []
+        messages: list[Message] = []
+        for number, event in enumerate(bodies.decode_events(body), start=1):
+            verdict = _judged(on, request, event, trusted=trusted)
+            if verdict.message is not None:
+                messages.append(verdict.message)
+            results.append(EventResult(
+                event_id=event.event_id, outcome=verdict.outcome, reason=verdict.reason
+            ))  # fmt: skip
+            if number % _BREATH == 0:
+                await asyncio.sleep(0)
+        if messages:
+            await _durable(on, "events", messages)
+        return _accepted(EventsResponse(results=tuple(results)))
+
+    return router
+
+
+def _judged(
+    on: Dependencies, request: Request, event: EventIn | bodies.Unreadable, *, trusted: bool
+) -> Verdict:
+    """Return what becomes of one event, and count it."""
+    if isinstance(event, bodies.Unreadable):
+        on.metrics.events.labels("unreadable", "invalid").inc()
+        return Verdict("invalid", event.reason)
+    now_ms = on.clock()
+    verdict: Verdict | None = None
+    if not trusted:
+        verdict = on.browser_rules.refusal(
+            event,
+            address=request.client.host if request.client else "",
+            user_agent=request.headers.get("user-agent", ""),
+            now_ms=now_ms,
+        )
+    if verdict is None:
+        rows = on.behaviour.state.catalogue.row_of
+        verdict = on.intake.judge(event, SERVER if trusted else BROWSER, rows, now_ms)
+    on.metrics.events.labels(event.type, verdict.outcome).inc()
+    return verdict
+
+
+async def _durable(on: Dependencies, topic: str, messages: Sequence[Message]) -> None:
+    """Return when the messages are durable.
+
+    Raises:
+        TryLater: the log did not take them in time.
+    """
+    appended = asyncio.wrap_future(on.appender.append(topic, messages))
+    try:
+        await asyncio.wait_for(appended, on.append_seconds)
+    except TimeoutError as problem:
+        raise TryLater("the log did not answer in time; send them again") from problem
+
+
+def _operator_routes(on: Dependencies) -> APIRouter:
+    router = APIRouter(route_class=ByteRoute)
+
+    @router.put("/products", **documents.PUT_PRODUCTS)
+    async def put_products(request: Request) -> Response:
+        on.api_keys.require(request, api_keys.OPERATE)
+        body = await bodies.read_body(request, BODY_BYTES, bodies.JSON)
+        messages = [
+            Message(product.product_id.encode(), encode(ProductUpserted(product=product)))
+            for product in bodies.decode_products(body)
+        ]
+        if messages:
+            await _durable(on, "products", messages)
+        return _accepted(documents.Taken(accepted=len(messages)))
+
+    @router.delete("/products/{product_id:path}", **documents.DELETE_PRODUCT)
+    async def delete_product(request: Request) -> Response:
+        on.api_keys.require(request, api_keys.OPERATE)
+        product_id = _identifier(request, "product_id")
+        if product_id not in on.behaviour.state.catalogue.row_of:
+            raise ProductNotKnown("no product has this id")
+        removed = ProductRemoved(product_id=product_id)
+        await _durable(on, "products", [Message(product_id.encode(), encode(removed))])
+        return _accepted(documents.Taken(accepted=1))
+
+    @router.delete("/users/{user_id:path}", **documents.DELETE_USER)
+    async def delete_user(request: Request) -> Response:
+        on.api_keys.require(request, api_keys.OPERATE)
+        key = identity.user_key(on.secret, _identifier(request, "user_id"))
+        now_ms = on.clock()
+        erased = UserErased(
+            event_id=f"erase-{identity.ulid(now_ms, on.entropy(10))}",
+            occurred_at_ms=now_ms,
+            user_key=key,
+        )
+        await _durable(on, "events", [Message(key, encode(erased))])
+        return _accepted(documents.Taken(accepted=1))
+
+    return router
+
+
+def _identifier(request: Request, name: str) -> str:
+    try:
+        found: str = msgspec.convert(request.path_params[name], Identifier)
+    except msgspec.ValidationError as fault:
+        raise RequestNotValid(f"{name}: {fault}") from fault
+    return found
+
+
+def _accepted(answer: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(answer), 202, media_type=_JSON)
+
+
+def _health_routes(on: Dependencies, app: FastAPI) -> APIRouter:
+    router = APIRouter(route_class=ByteRoute)
+
+    @router.get("/livez", **documents.LIVEZ)
+    async def livez(_: Request) -> Response:
+        return Response(b'{"status":"live"}', media_type=_JSON)
+
+    @router.get("/readyz", **documents.READYZ)
+    async def readyz(_: Request) -> Response:
+        # Neither log nor history count: they would take every replica out at once.
+        if not on.behaviour.ready:
+            raise NotReady("no weights are loaded and warm yet")
+        version = on.behaviour.state.policy_version
+        return Response(
+            f'{{"status":"ready","policy_version":{version}}}'.encode(), media_type=_JSON
+        )
+
+    @router.get("/metrics", **documents.METRICS)
+    async def metrics(_: Request) -> Response:
+        return Response(
+            generate_latest(on.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST}
+        )
+
+    @router.get("/docs", include_in_schema=False)
+    async def docs(_: Request) -> Response:
+        return HTMLResponse(
+            docs_page.page(app.openapi()),
+            headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
+        )
+
+    return router

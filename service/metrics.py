@@ -1,0 +1,101 @@
+"""What the service counts: names are a promise to dashboards, ids are never labels."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_REQUEST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+_FRESHNESS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
+
+
+class Metrics:
+    """The service's metrics, registered with `registry`.
+
+    Children of labels are looked up once: finding one costs more than counting.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.request_seconds = Histogram(
+            "service_request_seconds",
+            "Time from the request's head to the answer's last byte.",
+            ("route", "method", "code"),
+            buckets=_REQUEST_SECONDS,
+            registry=registry,
+        )
+        self.recommendations = Counter(
+            "service_recommendations_total",
+            "Banners answered, by what chose them and by arm.",
+            ("source", "arm"),
+            registry=registry,
+        )
+        self.reasons = Counter(
+            "service_recommendation_reasons_total",
+            "What banners had to do without.",
+            ("reason",),
+            registry=registry,
+        )
+        self.unknown_ids = Counter(
+            "service_unknown_ids_total",
+            "Product ids in contexts that the catalogue does not know.",
+            registry=registry,
+        )
+        self.draw_failures = Counter(
+            "service_draw_failures_total",
+            "Draws that failed and were answered by a fallback.",
+            registry=registry,
+        )
+        self.events = Counter(
+            "service_events_total",
+            "Events reported over HTTP and the inbox, by type and outcome.",
+            ("type", "outcome"),
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "service_recommendations_dropped_total",
+            "Recommendations that could not be logged because the queue was full.",
+            registry=registry,
+        )
+        self.queue = Gauge(
+            "service_log_queue_records",
+            "Recommendations that wait to be appended to the log.",
+            registry=registry,
+        )
+        self.append_failures = Counter(
+            "service_log_append_failures_total",
+            "Appends that the log did not take.",
+            registry=registry,
+        )
+        self.swaps = Counter(
+            "service_swaps_total",
+            "Snapshots that the live pointer named, by what became of them.",
+            ("result",),
+            registry=registry,
+        )
+        self.policy_version = Gauge(
+            "service_policy_version", "The version that serves.", registry=registry
+        )
+        self.products = Gauge(
+            "service_catalogue_products", "Products of the catalogue.", registry=registry
+        )
+        self.freshness_seconds = Histogram(
+            "service_freshness_seconds",
+            "From an event's append to serving weights that learned from it.",
+            buckets=_FRESHNESS_SECONDS,
+            registry=registry,
+        )
+        self._recommended: dict[tuple[str, str], Counter] = {}
+        self._requests: dict[tuple[str, str, int], Histogram] = {}
+
+    def recommended(self, source: str, arm: str) -> None:
+        """Count one answered banner."""
+        child = self._recommended.get((source, arm))
+        if child is None:
+            child = self._recommended[source, arm] = self.recommendations.labels(source, arm)
+        child.inc()
+
+    def requested(self, route: str, method: str, code: int, seconds: float) -> None:
+        """Count one answered request; `route` is the template, never a path."""
+        child = self._requests.get((route, method, code))
+        if child is None:
+            child = self.request_seconds.labels(route, method, str(code))
+            self._requests[route, method, code] = child
+        child.observe(seconds)

@@ -1,0 +1,103 @@
+"""Errors as `application/problem+json` (RFC 9457), from one table of exception to status."""
+
+import secrets
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Final
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from service import errors
+
+log = structlog.get_logger(__name__)
+MEDIA_TYPE: Final = "application/problem+json"
+STATUS: Final[Mapping[type[Exception], int]] = {
+    errors.NotJson: 400,
+    errors.KeyNotGiven: 401,
+    errors.ScopeNotGiven: 403,
+    errors.ProductNotKnown: 404,
+    errors.BodyTooLarge: 413,
+    errors.BodyNotSupported: 415,
+    errors.RequestNotValid: 422,
+    errors.PinRefused: 422,
+    errors.NotReady: 503,
+    errors.TryLater: 503,
+}
+_HEADERS: Final[Mapping[type[Exception], Mapping[str, str]]] = {
+    errors.KeyNotGiven: {"www-authenticate": "Bearer"},
+    errors.NotReady: {"retry-after": "1"},
+    errors.TryLater: {"retry-after": "1"},
+    # The rest of an oversized body is not read, so the connection cannot be used again.
+    errors.BodyTooLarge: {"connection": "close"},
+}
+_LONGEST_DETAIL: Final = 400
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of every error."""
+
+    type: str = "about:blank"
+    title: str
+    status: int
+    detail: str | None = None
+    request_id: str
+    """Names this answer in the service's own log."""
+
+
+def problem(
+    status: int, detail: str | None, headers: Mapping[str, str] | None = None
+) -> tuple[Response, str]:
+    """Return an error's response and its request id."""
+    request_id = secrets.token_hex(8)
+    try:
+        title = HTTPStatus(status).phrase
+    except ValueError:
+        title = "Error"
+    body = Problem(
+        title=title,
+        status=status,
+        detail=None if detail is None else detail[:_LONGEST_DETAIL],
+        request_id=request_id,
+    )
+    return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE), request_id
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    kind = type(error)
+    return problem(STATUS[kind], str(error), _HEADERS.get(kind))[0]
+
+
+async def _http(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
+    return problem(error.status_code, None, error.headers)[0]
+
+
+async def _not_valid(_: Request, error: Exception) -> Response:
+    # The framework's own answer echoes the input, which may not be serialisable.
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type alone
+    return problem(422, "a parameter of the request is not valid")[0]
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    response, request_id = problem(500, None)
+    log.error("request_failed", request_id=request_id, path=_template(request), exc_info=error)
+    return response
+
+
+def _template(request: Request) -> str:
+    """Return the route's template: a path itself may hold a user's id."""
+    return str(getattr(request.scope.get("route"), "path", "unmatched"))
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of `app` a problem document."""
+    for kind in STATUS:
+        app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(Exception, _failed)

@@ -1,0 +1,100 @@
+"""What the log keeps of a recommendation: everything that every probability is given."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from msgspec.structs import replace
+
+from projections.catalogue import Catalogue
+from schemas import candidates, identity
+from schemas.codec import encode
+from schemas.events import Recommended
+from schemas.requests import RecommendRequest
+from service.arms import Assignment
+from service.choice import Choice, Question
+from streams.port import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """The identity of one recommendation.
+
+    Attributes:
+        now_ms: the service's time, milliseconds since 1970.
+        user_key: the shopper's pseudonym; None: anonymous.
+        key: the routing key, the shopper's or the recommendation's own.
+        ulid: of the recommendation.
+        assignment: arm and unit of evidence.
+    """
+
+    now_ms: int
+    user_key: bytes | None
+    key: bytes
+    ulid: str
+    assignment: Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Banner:
+    """What is shown.
+
+    Attributes:
+        rows: (K,) in display order.
+        log_probs: (K,) natural logarithms; None: not drawn.
+        reason: what the answer had to do without.
+    """
+
+    rows: tuple[int, ...]
+    log_probs: tuple[float | None, ...]
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """A recommendation on its way to the log; packing its candidates waits for the other thread."""
+
+    fact: Recommended
+    key: bytes
+    candidates: npt.NDArray[np.int32]
+
+    def message(self) -> Message:
+        """Return the message of topic `events`."""
+        fact = replace(self.fact, candidates=candidates.pack(self.candidates))
+        return Message(self.key, encode(fact))
+
+
+def recorded(
+    request: RecommendRequest,
+    issue: Issue,
+    catalogue: Catalogue,
+    question: Question,
+    choice: Choice,
+    banner: Banner,
+) -> Recommended:
+    """Return the fact, its candidates still to be packed.
+
+    Trainable are banners with a position that the live policy drew, unless `learn` is false.
+    """
+    recommendation_id = identity.recommendation_id(issue.ulid, issue.key)
+    products = catalogue.products
+    return Recommended(
+        event_id=recommendation_id,
+        occurred_at_ms=issue.now_ms,
+        recommendation_id=recommendation_id,
+        user_key=issue.user_key,
+        unit=issue.assignment.unit,
+        placement=request.placement,
+        arm=issue.assignment.arm,
+        source=choice.source,
+        reason=banner.reason,
+        deferred=bool(request.deferred),
+        trainable=request.learn is not False and choice.was_drawn,
+        policy_version=choice.version,
+        catalogue_version=catalogue.version,
+        viewed_row=question.viewed_row,
+        history=question.history,
+        product_ids=tuple([products[row].product_id for row in banner.rows]),
+        rows=banner.rows,
+        log_probs=banner.log_probs,
+    )

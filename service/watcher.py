@@ -1,0 +1,213 @@
+"""Keeps the serving state current: follows the live pointer and the catalogue, swaps one reference.
+
+Everything slow happens here, in a thread of its own: read, verify, compile, warm up. The event loop
+only ever sees the finished reference.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import structlog
+
+from policy.registry import Registry
+from projections.catalogue import Catalogue, CatalogueProjection
+from schemas.codec import encode
+from schemas.policies import Announcement
+from service.behaviour import Behaviour, ServingState
+from service.metrics import Metrics
+from service.weights import Kept, Weights
+from streams.errors import LogError, LogUnavailable
+from streams.port import Consumer, Log, Message, Partition
+
+log = structlog.get_logger(__name__)
+PRODUCTS: Final = Partition("products", 0)
+_POLICIES_TOPIC: Final = "policies"
+_RECORDS: Final = 10_000
+_ANNOUNCEMENTS: Final = 1_000
+_NO_ROWS: Final[npt.NDArray[np.int32]] = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherSettings:
+    """How often the watcher looks.
+
+    Attributes:
+        process: this process's name in announcements.
+        interval_seconds: between two looks at the live pointer and the catalogue.
+        recompile_seconds: between two recompilations for a changed catalogue alone.
+        failure_seconds: pause after a look that failed.
+    """
+
+    process: str = "serve"
+    interval_seconds: float = 0.1
+    recompile_seconds: float = 0.5
+    failure_seconds: float = 1.0
+
+
+class Watcher:
+    """Follows registry and catalogue; `step` is its whole work, `start` only loops.
+
+    Args:
+        behaviour: whose state is replaced.
+        registry: the truth of what is live.
+        log: its topic `products` is followed, its topic `policies` told.
+        clock: milliseconds since 1970.
+        metrics: what is counted.
+        settings: how often it looks.
+        after_swap: called in this thread after every swap of weights (tidies the heap).
+        monotonic: seconds, for pauses.
+    """
+
+    def __init__(
+        self,
+        behaviour: Behaviour,
+        registry: Registry,
+        log: Log,
+        *,
+        clock: Callable[[], int],
+        metrics: Metrics,
+        settings: WatcherSettings = WatcherSettings(),
+        after_swap: Callable[[], None] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._behaviour = behaviour
+        self._log = log
+        self._clock = clock
+        self._metrics = metrics
+        self._settings = settings
+        self._after_swap = after_swap
+        self._monotonic = monotonic
+        self._weights = Weights(registry, rejected=self._rejected)
+        self._projection = CatalogueProjection()
+        self._consumer: Consumer | None = None
+        self._recompiled_at = float("-inf")
+        self._announcements: deque[Announcement] = deque(maxlen=_ANNOUNCEMENTS)
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def step(self) -> bool:
+        """Look once at everything; return True when the serving state was replaced."""
+        catalogue = self._followed()
+        served = self._weights.live
+        changed = self._weights.follow(catalogue.features)
+        changed = changed or self._worth_a_flip(catalogue)
+        if changed:
+            self._flip(catalogue)
+        if self._weights.live is not None and self._weights.live is not served:
+            self._served(self._weights.live, since=served)
+        self._announce()
+        return changed
+
+    def _followed(self) -> Catalogue:
+        """Return the catalogue after everything the log holds now; the last one without a log."""
+        try:
+            if self._consumer is None:
+                self._consumer = self._log.consumer([PRODUCTS.topic], group=None)
+                self._consumer.seek(PRODUCTS, self._projection.current.version)
+            while records := self._consumer.poll(max_records=_RECORDS, timeout_seconds=0.0):
+                self._projection.apply(records)
+        except LogUnavailable:
+            self._close_consumer()
+        return self._projection.current
+
+    def _worth_a_flip(self, catalogue: Catalogue) -> bool:
+        """Return True for a catalogue that changed, unless compiling for it must wait a moment."""
+        if catalogue.version == self._behaviour.state.catalogue.version:
+            return False
+        if self._weights.fits(catalogue.features):
+            return True
+        now = self._monotonic()
+        if now - self._recompiled_at < self._settings.recompile_seconds:
+            return False
+        self._recompiled_at = now
+        return True
+
+    def _flip(self, catalogue: Catalogue) -> None:
+        """Make everything for one catalogue, then replace the reference."""
+        self._weights.fit(catalogue.features)
+        behaviour, foundation = (
+            None if kept is None else kept.loaded
+            for kept in (self._weights.live, self._weights.foundation)
+        )
+        known = behaviour or foundation
+        popular = _NO_ROWS if known is None else known.policy.popular
+        self._behaviour.state = ServingState(catalogue, behaviour, foundation, popular)
+        self._metrics.products.set(len(catalogue))
+
+    def _served(self, kept: Kept, *, since: Kept | None) -> None:
+        if since is not None and since.version == kept.version:
+            return  # the same weights, compiled for another catalogue
+        learned = kept.snapshot.manifest.learned_events_ms
+        now_ms = self._clock()
+        for event_ms in learned:
+            self._metrics.freshness_seconds.observe(max(now_ms - event_ms, 0) / 1000)
+        self._metrics.swaps.labels("swapped").inc()
+        self._metrics.policy_version.set(kept.version)
+        self._announcements.append(
+            Announcement(
+                kind="served",
+                version=kept.version,
+                at_ms=now_ms,
+                process=self._settings.process,
+                learned_events_ms=learned,
+            )
+        )
+        log.info("policy_swapped", version=kept.version)
+        self._after_swap()
+
+    def _rejected(self, version: int, reason: str) -> None:
+        self._metrics.swaps.labels("rejected").inc()
+        self._announcements.append(
+            Announcement(
+                kind="rejected",
+                version=version,
+                at_ms=self._clock(),
+                process=self._settings.process,
+                reason=reason,
+            )
+        )
+
+    def _announce(self) -> None:
+        if not self._announcements:
+            return
+        try:
+            self._log.append(
+                _POLICIES_TOPIC, [Message(None, encode(one)) for one in self._announcements]
+            )
+        except LogError:
+            return  # kept for the next look
+        self._announcements.clear()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
+        self._thread.start()
+
+    def stop(self, *, timeout_seconds: float = 10.0) -> None:
+        """End the thread."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+        self._close_consumer()
+
+    def _close_consumer(self) -> None:
+        if self._consumer is not None:
+            self._consumer.close()
+            self._consumer = None
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            pause = self._settings.interval_seconds
+            try:
+                self.step()
+            except Exception:
+                # The weights that serve go on serving; the next look may succeed.
+                log.exception("watch_failed")
+                pause = self._settings.failure_seconds
+            self._stopping.wait(pause)

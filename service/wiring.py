@@ -1,0 +1,179 @@
+"""One process of the service, put together from its parts; tests and `cli` call the same."""
+
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio.to_thread
+import numpy as np
+from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
+
+from policy.registry import Registry
+from projections.catalogue import CatalogueProjection
+from projections.history.port import HistoryReader
+from service.api_keys import ApiKeys
+from service.app import Dependencies, create_app
+from service.appender import Appender, AppenderSettings
+from service.arms import ArmRule
+from service.behaviour import Behaviour, ServingState
+from service.inbox import Inbox
+from service.intake import Intake
+from service.limits import BrowserLimits, BrowserRules
+from service.metrics import Metrics
+from service.recommendation import Recommender
+from service.tokens import Tokens
+from service.watcher import Watcher, WatcherSettings
+from streams.port import Log
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSettings:
+    """What a process of the service is told.
+
+    Attributes:
+        secret: keys pseudonyms, arms and tokens.
+        former_secrets: secrets whose tokens are still accepted.
+        api_keys: the setting `key:scope+scope,...`; empty: every caller has every scope.
+        cors_origins: origins whose pages may call.
+        control_share: share of units in the control arm.
+        arm_period_seconds: how long a shopper keeps an arm.
+        attribution_window_seconds: how long an event may still reward a banner.
+        takes_inbox: True: this process also takes in the topic `inbox`.
+        appender, watcher, browser_limits: of the parts.
+    """
+
+    secret: bytes
+    former_secrets: Sequence[bytes] = ()
+    api_keys: str = ""
+    cors_origins: Sequence[str] = ()
+    control_share: float = 0.1
+    arm_period_seconds: int = 86_400
+    attribution_window_seconds: int = 86_400
+    takes_inbox: bool = True
+    appender: AppenderSettings = field(default_factory=AppenderSettings)
+    watcher: WatcherSettings = field(default_factory=WatcherSettings)
+    browser_limits: BrowserLimits = field(default_factory=BrowserLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A process of the service; its app's lifespan starts and stops the rest."""
+
+    app: FastAPI
+    behaviour: Behaviour
+    appender: Appender
+    watcher: Watcher
+    metrics: Metrics
+    recommender: Recommender
+
+
+def build(
+    settings: ServiceSettings,
+    log: Log,
+    registry: Registry,
+    histories: HistoryReader,
+    *,
+    clock: Callable[[], int],
+    rng: np.random.Generator,
+    metrics_registry: CollectorRegistry,
+    entropy: Callable[[int], bytes] = os.urandom,
+    after_swap: Callable[[], None] = lambda: None,
+) -> Service:
+    """Return a service over a log, a registry and a history; nothing runs until its app starts.
+
+    Args:
+        settings: what it is told.
+        log: the event log; the caller closes it after the app has ended.
+        registry: the snapshots.
+        histories: read on every request; closed when the app ends.
+        clock: milliseconds since 1970.
+        rng: draws the banners; seeded differently in every process.
+        metrics_registry: takes the metrics, and is what `/metrics` shows.
+        entropy: gives so many random bytes.
+        after_swap: called in the watcher's thread after every swap.
+
+    Raises:
+        KeysNotReadable: the API keys of the settings.
+    """
+    metrics = Metrics(metrics_registry)
+    behaviour = Behaviour(
+        ServingState(CatalogueProjection().current, None, None, np.empty(0, np.int32))
+    )
+    appender = Appender(log, metrics=metrics, settings=settings.appender)
+    watcher = Watcher(
+        behaviour,
+        registry,
+        log,
+        clock=clock,
+        metrics=metrics,
+        settings=settings.watcher,
+        after_swap=after_swap,
+    )
+    secret = settings.secret
+    tokens = Tokens(
+        [secret, *settings.former_secrets], window_seconds=settings.attribution_window_seconds
+    )
+    intake = Intake(secret, tokens)
+    recommender = Recommender(
+        behaviour,
+        histories,
+        appender,
+        arms=ArmRule(secret, settings.control_share, settings.arm_period_seconds),
+        tokens=tokens,
+        secret=secret,
+        clock=clock,
+        rng=rng,
+        metrics=metrics,
+        entropy=entropy,
+    )
+    inbox = Inbox(
+        log,
+        intake,
+        rows=lambda: behaviour.state.catalogue.row_of,
+        clock=clock,
+        metrics=metrics,
+    )
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        stop = threading.Event()
+        taking = threading.Thread(target=inbox.run, args=(stop,), name="inbox", daemon=True)
+        appender.start()
+        watcher.start()
+        if settings.takes_inbox:
+            taking.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            await anyio.to_thread.run_sync(_stopped, watcher, appender, taking)
+            await histories.close()
+
+    app = create_app(
+        Dependencies(
+            recommender=recommender,
+            intake=intake,
+            appender=appender,
+            behaviour=behaviour,
+            browser_rules=BrowserRules(settings.browser_limits),
+            api_keys=ApiKeys.parse(settings.api_keys),
+            metrics=metrics,
+            secret=secret,
+            clock=clock,
+            entropy=entropy,
+            cors_origins=settings.cors_origins,
+            lifespan=lifespan,
+        )
+    )
+    return Service(app, behaviour, appender, watcher, metrics, recommender)
+
+
+def _stopped(watcher: Watcher, appender: Appender, taking: threading.Thread) -> None:
+    """End the threads; requests have ended before, so the appender has everything."""
+    watcher.stop()
+    appender.stop()
+    if taking.is_alive():
+        taking.join(5.0)
