@@ -96,10 +96,10 @@ def _changed(
     count = len(row_of)
     changed = [changes[row] for row in rows]
     products = [*before.products, *(changes[row] for row in range(known, count))]
-    fragment = [*before.fragment, *(b"" for _ in range(known, count))]
+    fragments = [*before.fragments, *(b"" for _ in range(known, count))]
     for row, product in zip(rows, changed, strict=True):
         products[row] = product
-        fragment[row] = fragment_of(product)
+        fragments[row] = fragment_of(product)
 
     def column(old: npt.NDArray[Number], values: Iterable[int]) -> npt.NDArray[Number]:
         new = _grown(old, count)
@@ -119,7 +119,7 @@ def _changed(
         category_codes=column(before.category_codes, (category(p.category) for p in changed)),
         brand_codes=column(before.brand_codes, (brand(p.brand) for p in changed)),
         features=_features(before, count, dict(zip(rows, changed, strict=True))),
-        fragment=fragment,
+        fragments=fragments,
         categories=before.categories,
         brands=before.brands,
     )

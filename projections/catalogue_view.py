@@ -62,8 +62,8 @@ class Catalogue:
         category_codes, brand_codes: (N,) int32, of `categories` and `brands`; -1: none.
         features: what the policy sees of each product; the same object as in the version before
             when no product's features changed.
-        fragment: JSON of each product in an answer: an object's body without the opening brace
-            and the position, so that `b'{"position":0,' + fragment[row]` is the object.
+        fragments: JSON of each product in an answer: an object's body without the opening brace
+            and the position, so that `b'{"position":0,' + fragments[row]` is the object.
     """
 
     version: int
@@ -74,7 +74,7 @@ class Catalogue:
     category_codes: npt.NDArray[np.int32]
     brand_codes: npt.NDArray[np.int32]
     features: ProductFeatures
-    fragment: Sequence[bytes]
+    fragments: Sequence[bytes]
     categories: NameCodes
     brands: NameCodes
     _filtered: dict[Filter, Mask] = field(default_factory=dict, repr=False)
@@ -122,7 +122,7 @@ def empty() -> Catalogue:
         category_codes=np.zeros(0, np.int32),
         brand_codes=np.zeros(0, np.int32),
         features=encode_products(()),
-        fragment=(),
+        fragments=(),
         categories=NameCodes(separator="/"),
         brands=NameCodes(),
     )

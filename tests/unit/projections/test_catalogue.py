@@ -144,7 +144,7 @@ def test_batches_make_the_same_catalogue_as_one_record_at_a_time(
 
     assert found.row_of == expected.row_of
     assert list(found.products) == list(expected.products)
-    assert list(found.fragment) == list(expected.fragment)
+    assert list(found.fragments) == list(expected.fragments)
     assert found.available.tolist() == expected.available.tolist()
     assert found.available.tolist() == [int(one.available) for one in found.products]
     assert found.price_cents.tolist() == expected.price_cents.tolist()
@@ -235,7 +235,7 @@ def test_a_filter_asked_before_a_change_is_worked_out_anew_after_it() -> None:
 def test_a_fragment_completes_the_json_of_a_recommended_product(given_product: Product) -> None:
     catalogue = catalogue_of(ProductUpserted(product=given_product))
 
-    body = b'{"position":3,' + catalogue.fragment[0]
+    body = b'{"position":3,' + catalogue.fragments[0]
 
     assert msgspec.json.decode(body, type=RecommendedProduct) == RecommendedProduct(
         product_id=given_product.product_id,
