@@ -23,7 +23,7 @@ from cli.output import Output, table
 from cli.settings import Settings
 from cli.supervisor import Supervisor, stop_on_signals
 from cli.worlds import open_world
-from console.audit import audit
+from console.audit import AuditSettings, Counts, audit
 from simulator.traffic import TrafficReport, simulate
 from simulator.world import World
 
@@ -210,32 +210,35 @@ class Demo:
         except OSError:
             return {}
 
-    def _wait_settled(self) -> dict[str, int]:
+    def _wait_settled(self) -> Counts:
         """Wait until every logged impression has its reward; return the audit of the whole log."""
         log = wiring.open_log(self.settings, member="audit")
         deadline = time.monotonic() + SETTLED_SECONDS
         try:
             while True:
-                found = audit(log)
-                settled = found["lost"] == 0
-                if settled or time.monotonic() > deadline:
+                found = audit(log, self._audit_settings())
+                if found.lost == 0 or time.monotonic() > deadline:
                     break
                 time.sleep(1.0)
         finally:
             log.close()
-        while time.monotonic() < deadline and not self._console_has(found["expected"]):
+        while time.monotonic() < deadline and not self._console_has(found.expected):
             time.sleep(0.5)
         return found
 
+    def _audit_settings(self) -> AuditSettings:
+        window = self.settings.attribution_window_seconds + self.settings.lateness_seconds
+        return AuditSettings(
+            settlement_seconds=self.settings.settlement_seconds, horizon_seconds=window
+        )
+
     def _console_has(self, banners: int) -> bool:
         arms = self._experiment().get("arms", {})
-        return sum(arm["banners"] for arm in arms.values()) >= banners
+        return bool(sum(arm["banners"] for arm in arms.values()) >= banners)
 
-    def _report(
-        self, sent: TrafficReport, audited: dict[str, int], seconds: float
-    ) -> dict[str, Any]:
+    def _report(self, sent: TrafficReport, audited: Counts, seconds: float) -> dict[str, Any]:
         report = self._experiment()
-        report["rewards"] = audited
+        report["rewards"] = msgspec.to_builtins(audited)
         report["world"] = self.options.world
         report["seconds"] = round(seconds, 1)
         report["traffic"] = msgspec.to_builtins(sent)

@@ -7,6 +7,9 @@ import typer
 from cli.commands import data, processes, registry, ring
 from cli.errors import BadUsage, CommandFailed
 from cli.options import command_with_settings as with_settings
+from policy.errors import PolicyError
+from projections.errors import ProjectionError
+from streams.errors import LogError
 
 app = typer.Typer(
     name="quintet",
@@ -54,19 +57,10 @@ def main() -> None:
         app()
     except BadUsage as problem:
         _fail(str(problem), 2)
-    except (CommandFailed, *_expected_failures()) as problem:
+    except (CommandFailed, PolicyError, ProjectionError, LogError) as problem:
         _fail(str(problem), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
-
-
-def _expected_failures() -> tuple[type[Exception], ...]:
-    """Return the errors whose own sentence says what to do; others show their traceback."""
-    from policy.errors import PolicyError
-    from projections.errors import ProjectionError
-    from streams.errors import LogError
-
-    return (PolicyError, ProjectionError, LogError)
 
 
 def _fail(sentence: str, status: int) -> None:

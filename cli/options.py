@@ -34,12 +34,13 @@ def read_settings(given: dict[str, str | None]) -> Settings:
 
 
 def command_with_settings(function: Callable[..., None]) -> Callable[..., None]:
-    """Return a typer command: `function(settings, output, ...)` plus a flag for every setting."""
-    own = [
-        parameter
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name not in {"settings", "output"}
-    ]
+    """Return a typer command: `function` plus a flag for every setting.
+
+    `function` gets `settings`, and when it asks for it `output`, with a flag `--json`.
+    """
+    asked = inspect.signature(function).parameters
+    own = [asked[name] for name in asked if name not in {"settings", "output"}]
+    answers = "output" in asked
     flags = [
         inspect.Parameter(
             environment.removeprefix("QUINTET_").lower(),
@@ -63,9 +64,10 @@ def command_with_settings(function: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(function)
     def command(**arguments: Any) -> None:  # noqa: ANN401 - typer passes what it parsed
         given = {flag.name: arguments.pop(flag.name) for flag in flags}
-        output = Output(as_json=arguments.pop("json_output"))
-        function(settings=read_settings(given), output=output, **arguments)
+        if answers:
+            arguments["output"] = Output(as_json=arguments.pop("json_output"))
+        function(settings=read_settings(given), **arguments)
 
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
-    command.__signature__ = inspect.Signature([*own, json_flag, *flags])  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature([*own, *([json_flag] if answers else []), *flags])  # type: ignore[attr-defined]
     return command

@@ -54,9 +54,15 @@ class Settings(BaseSettings):
     )
     kafka_sasl_username: str | None = Field(None, description="SASL user")
     kafka_sasl_password: SecretStr | None = Field(None, description="SASL password")
-    kafka_ssl_cafile: Path | None = Field(None, description="CA certificates for TLS to Kafka")
+    kafka_ca_file: Path | None = Field(None, description="CA certificates for TLS to Kafka")
     kafka_topic_prefix: str = Field(
         "", description="put before every topic's name, when a broker is shared"
+    )
+    member: str = Field(
+        "",
+        pattern=r"^[\w.-]*$",
+        description="stable name in Kafka's groups, so that a restart goes on at once; two "
+        "processes of one kind must not share it",
     )
     kafka_replication: int = Field(1, ge=1, le=10, description="replicas of topics made at start")
     history: Literal["sqlite", "redis"] = Field("sqlite", description="where history is kept")

@@ -1,5 +1,6 @@
 """`quintet run`: the processes of the ring as children, restarted when they die."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -119,17 +120,14 @@ def stop_on_signals(stop: threading.Event) -> None:
     signal.signal(signal.SIGTERM, ask)
 
 
-def watch_parent(parent: int | None, current_parent: threading.Event | None = None) -> None:
+def watch_parent(parent: int | None) -> None:
     """End this process when its supervisor is gone, so that a killed supervisor leaves nothing."""
-    import os
-
     if parent is None:
         return
 
     def watch() -> None:
-        pause = current_parent or threading.Event()
         while os.getppid() == parent:
-            pause.wait(0.5)
+            time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
 
     threading.Thread(target=watch, name="parent", daemon=True).start()

@@ -1,7 +1,14 @@
 """Adapters built from settings: which log, which history, which registry."""
 
+import os
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
 import structlog
 
 from cli.clock import now_ms
@@ -12,6 +19,10 @@ from policy.registry import Registry
 from projections.history.port import HistoryReader, HistoryStore
 from rewards.specification import RewardSpecification
 from streams.port import Log
+from streams.topics import TOPICS
+
+if TYPE_CHECKING:
+    from service.wiring import ServiceSettings
 
 log = structlog.get_logger(__name__)
 
@@ -21,7 +32,7 @@ def open_log(settings: Settings, *, member: str) -> Log:
 
     Args:
         settings: says which adapter, and where.
-        member: stable name of this process in its groups.
+        member: which process of the ring this is.
     """
     if settings.streams == "kafka":
         from streams.kafka import KafkaLog, KafkaSettings
@@ -34,16 +45,40 @@ def open_log(settings: Settings, *, member: str) -> Log:
                 sasl_mechanism=settings.kafka_sasl_mechanism,
                 sasl_username=settings.kafka_sasl_username,
                 sasl_password=password.get_secret_value() if password else None,
-                ssl_cafile=str(settings.kafka_ssl_cafile) if settings.kafka_ssl_cafile else None,
+                ca_file=settings.kafka_ca_file,
                 topic_prefix=settings.kafka_topic_prefix,
                 replication=settings.kafka_replication,
-                retention_ms=retention_ms(settings),
-                member=member,
+                retention_days=settings.retention_days,
+                member=f"{settings.member}-{member}" if settings.member else "",
             )
         )
     from streams.local import LocalLog
 
     return LocalLog(settings.data_dir / "log", clock=now_ms)
+
+
+@contextmanager
+def opened_log(settings: Settings, *, member: str) -> Iterator[Log]:
+    """Open the log, and close it in the end."""
+    opened = open_log(settings, member=member)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def keep_trimmed(
+    events: Log, settings: Settings, stop: threading.Event, *, every_seconds: float
+) -> None:
+    """Drop what is older than the retention time, again and again; Kafka does that by itself."""
+    from streams.local import LocalLog
+
+    while isinstance(events, LocalLog):
+        for topic in TOPICS:
+            if not topic.kept:
+                events.trim(topic.name, now_ms() - retention_ms(settings))
+        if stop.wait(every_seconds):
+            return
 
 
 def retention_ms(settings: Settings) -> int:
@@ -94,6 +129,29 @@ def reward_specification(settings: Settings) -> RewardSpecification:
         attribution_window_seconds=settings.attribution_window_seconds,
         settlement_seconds=settings.settlement_seconds,
         lateness_seconds=settings.lateness_seconds,
+    )
+
+
+def generator(settings: Settings, *, purpose: str) -> np.random.Generator:
+    """Return randomness of this process: from the seed and the purpose, else from the system."""
+    if settings.seed is None:
+        return np.random.default_rng()
+    return np.random.default_rng((settings.seed, zlib.crc32(purpose.encode())))
+
+
+def service_settings(settings: Settings) -> "ServiceSettings":
+    """Return what a serving process is told."""
+    from service.watcher import WatcherSettings
+    from service.wiring import ServiceSettings
+
+    return ServiceSettings(
+        secret=secret(settings),
+        api_keys=settings.api_keys.get_secret_value() if settings.api_keys else "",
+        cors_origins=[origin for origin in settings.cors_origins.split(",") if origin],
+        control_share=settings.control_share,
+        arm_period_seconds=settings.arm_period_seconds,
+        attribution_window_seconds=settings.attribution_window_seconds,
+        watcher=WatcherSettings(process=f"serve-{os.getpid()}"),
     )
 
 

@@ -70,8 +70,10 @@ def compile_products(weights: Weights, features: ProductFeatures) -> Products:
 
 
 def user_vector(weights: Weights, products: Products, context: Context) -> Array:
-    """Return u(x): (d,) the shopper's vector from the view, attention over recent purchases, their
-    mean."""
+    """Return u(x): (d,) the shopper's vector.
+
+    It is made of the product viewed, attention over recent purchases, and their mean.
+    """
     w = {name: weights[name].astype(np.float64) for name in _ENCODER}
     known = _known_recent(products, context)
     view = products.context[context.viewed_row] if _has_view(products, context) else w["no_view"]

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import threading
-from collections.abc import Sequence
+import zlib
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +13,7 @@ from cli import wiring
 from cli.errors import BadUsage
 from cli.output import Output, table
 from cli.settings import Settings
+from cli.supervisor import Child, Supervisor, stop_on_signals
 
 World = Literal["grocer", "synthetic"]
 WorldOption = Annotated[
@@ -52,8 +53,6 @@ def run(
 
     One Ctrl-C ends them all.
     """
-    from cli.supervisor import Supervisor, stop_on_signals
-
     wiring.require_loopback_or_keys(settings)
     if wiring.open_registry(settings).live() is None:
         raise BadUsage("there is no policy yet: run `quintet import` and `quintet pretrain` first")
@@ -67,12 +66,11 @@ def run(
     output.say("ended")
 
 
-def children(settings: Settings, *, logs: Path | None = None, console: bool = True) -> Sequence:
+def children(settings: Settings, *, logs: Path | None = None, console: bool = True) -> list[Child]:
     """Return the ring's processes as children of this one, with its settings as environment."""
-    from cli.supervisor import Child
-
-    for name, value in settings.as_environment().items():
-        os.environ[name] = value
+    place = zlib.crc32(str(settings.data_dir.absolute()).encode())
+    member = settings.member or f"run-{place:08x}"
+    os.environ.update(settings.model_copy(update={"member": member}).as_environment())
     names = ["serve", "aggregate", "train", *(["console"] if console else [])]
     parent = ["--parent-pid", str(os.getpid())]
     return [
@@ -93,7 +91,6 @@ def simulate(
 
     The service must know the world's products: `quintet demo` imports them.
     """
-    from cli.supervisor import stop_on_signals
     from cli.worlds import open_world
     from simulator.traffic import simulate as send
 

@@ -1,0 +1,193 @@
+"""`quintet serve`, `aggregate`, `train`, `console`: one process of the ring each."""
+
+import os
+import threading
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
+
+import msgspec
+import structlog
+import typer
+
+from cli import wiring
+from cli.clock import now_ms
+from cli.errors import CommandFailed
+from cli.logs import configure_logs
+from cli.settings import Settings
+from cli.supervisor import Child, Supervisor, stop_on_signals, watch_parent
+
+log = structlog.get_logger(__name__)
+ParentPid = Annotated[int | None, typer.Option(hidden=True)]
+RETENTION_EVERY_SECONDS = 3_600.0
+
+
+def serve(
+    settings: Settings,
+    parent_pid: ParentPid = None,
+    share_port: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Answer /recommend and take in events; any number of these may run.
+
+    Needs a foundation (`quintet pretrain`) to draw banners; without one it shows products in the
+    catalogue's order and is not ready.
+    """
+    wiring.require_loopback_or_keys(settings)
+    if settings.workers > 1 and not share_port:
+        _serve_workers(settings)
+        return
+    from prometheus_client import CollectorRegistry
+
+    from service import server
+    from service import wiring as service_wiring
+
+    _begin("serve", settings, parent_pid)
+    listener = _listener(lambda: server.listening(settings.host, settings.port, shared=share_port))
+    events = wiring.open_log(settings, member=f"serve-{os.getpid()}")
+    service = service_wiring.build(
+        wiring.service_settings(settings),
+        events,
+        wiring.open_registry(settings),
+        wiring.history_reader(settings),
+        clock=now_ms,
+        rng=wiring.generator(settings, purpose="serve"),
+        metrics_registry=CollectorRegistry(),
+        after_swap=server.settle_heap,
+    )
+    try:
+        server.serve(service.app, listener)
+    finally:
+        events.close()
+
+
+def _serve_workers(settings: Settings) -> None:
+    """Keep several serving processes on one port; the kernel shares connections among them."""
+    os.environ.update(settings.as_environment())
+    parent = ["--parent-pid", str(os.getpid())]
+    supervisor = Supervisor(
+        [
+            Child(f"serve-{number}", ["serve", "--share-port", *parent])
+            for number in range(settings.workers)
+        ]
+    )
+    stop_on_signals(supervisor.stop)
+    supervisor.run()
+
+
+def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
+    """Turn events into rewards and keep the shoppers' histories.
+
+    On Kafka any number of these may run; on the local log one works and others wait.
+    """
+    from prometheus_client import CollectorRegistry
+
+    from projections.history.metrics import HistoryMetrics
+    from projections.history.projector import HistoryProjector
+    from rewards.aggregator import Aggregator
+
+    stop = _begin("aggregate", settings, parent_pid)
+    metrics = CollectorRegistry()
+    with wiring.opened_log(settings, member="aggregate") as events:
+        aggregator = Aggregator(
+            events, wiring.reward_specification(settings), clock=now_ms, registry=metrics
+        )
+        projector = HistoryProjector(
+            events,
+            wiring.history_store(settings),
+            clock=now_ms,
+            retention_ms=wiring.retention_ms(settings),
+            metrics=HistoryMetrics(metrics),
+        )
+        _expose(settings, "aggregate", metrics)
+        _run_loops(
+            {
+                "aggregator": aggregator.run,
+                "history": projector.run,
+                "retention": lambda stop: wiring.keep_trimmed(
+                    events, settings, stop, every_seconds=RETENTION_EVERY_SECONDS
+                ),
+            },
+            stop,
+        )
+
+
+def train(
+    settings: Settings,
+    parent_pid: ParentPid = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
+) -> None:
+    """Turn rewards into new policies; one of these runs."""
+    from prometheus_client import CollectorRegistry
+
+    stop = _begin("train", settings, parent_pid)
+    metrics = CollectorRegistry()
+    with wiring.opened_log(settings, member="train") as events:
+        trainer = wiring.trainer(settings, events, device=device, metrics=metrics)
+        _expose(settings, "train", metrics)
+        trainer.run(stop)
+
+
+def console(settings: Settings, parent_pid: ParentPid = None) -> None:
+    """Show the pages: learning, storefront, policies, explain."""
+    from service import server
+
+    wiring.require_loopback_or_keys(settings)
+    _begin("console", settings, parent_pid)
+    listener = _listener(lambda: server.listening(settings.host, settings.console_port))
+    with wiring.opened_log(settings, member="console") as events:
+        server.serve(wiring.console_app(settings, events), listener)
+
+
+def _begin(process: str, settings: Settings, parent_pid: int | None) -> threading.Event:
+    """Configure logs, mind the supervisor, and return the event that signals set."""
+    configure_logs(settings.log_level, process=process)
+    watch_parent(parent_pid)
+    stop = threading.Event()
+    stop_on_signals(stop)
+    log.info("started", pid=os.getpid(), streams=settings.streams, history=settings.history)
+    return stop
+
+
+def _listener(listen: Callable[[], Any]) -> Any:  # noqa: ANN401 - a socket of a room above imports
+    try:
+        return listen()
+    except OSError as problem:
+        raise CommandFailed(f"cannot listen: {problem}; choose another port or host") from None
+
+
+def _expose(settings: Settings, process: str, metrics: Any) -> None:  # noqa: ANN401 - a registry
+    """Serve the metrics of a process without a port of its own, and write down where."""
+    from prometheus_client import start_http_server
+
+    server, _ = start_http_server(settings.metrics_port, settings.host, metrics)
+    folder = settings.data_dir / "processes"
+    folder.mkdir(parents=True, exist_ok=True)
+    described = {"pid": os.getpid(), "metrics_port": server.server_port}
+    (folder / f"{process}.json").write_bytes(msgspec.json.encode(described))
+    log.info("metrics", port=server.server_port)
+
+
+def _run_loops(
+    loops: Mapping[str, Callable[[threading.Event], None]], stop: threading.Event
+) -> None:
+    """Run loops in threads until `stop`; when one fails the process ends, to be restarted."""
+    failed: list[str] = []
+
+    def guarded(name: str, loop: Callable[[threading.Event], None]) -> None:
+        try:
+            loop(stop)
+        except Exception:
+            log.exception("loop_failed", loop=name)
+            failed.append(name)
+            stop.set()
+            raise
+
+    threads = [
+        threading.Thread(target=guarded, args=(name, loop), name=name)
+        for name, loop in loops.items()
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise CommandFailed(f"{', '.join(failed)} failed; see the log above")
