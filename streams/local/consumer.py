@@ -13,7 +13,7 @@ from urllib.parse import quote
 import structlog
 
 from streams.errors import Fenced, LogError
-from streams.local_file import (
+from streams.local.file import (
     Layout,
     OwnerLock,
     connect,
@@ -146,9 +146,17 @@ class LocalConsumer:
         if self._group is not None and not self._positions and self._lock.acquire():
             self._take_over(self._group)
         if self._assigned:
-            won, self._assigned = self._assigned, frozenset()
             if self._on_assigned is not None:
-                self._on_assigned(won)
+                self._tell_assigned(self._on_assigned)
+            self._assigned = frozenset()
+
+    def _tell_assigned(self, on_assigned: Ownership) -> None:
+        try:
+            on_assigned(self._assigned)
+        except BaseException:
+            # The owner could not take what it was given; the next poll gives it again.
+            self._give_up()
+            raise
 
     def _take_over(self, group: str) -> None:
         try:

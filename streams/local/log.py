@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from streams.errors import LogError
-from streams.local_consumer import LocalConsumer
-from streams.local_file import (
+from streams.local.consumer import LocalConsumer
+from streams.local.file import (
     connect,
     first_row,
     insert,

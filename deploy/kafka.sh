@@ -1,0 +1,114 @@
+#!/usr/bin/env bash
+# One genuine Kafka broker without containers: for tests, and to try Quintet on Kafka on one machine.
+#
+#   deploy/kafka.sh fetch             the broker's jars into .cache/kafka (once; needs Maven)
+#   deploy/kafka.sh run DIR [PORT]    a broker on 127.0.0.1:PORT (9092) in the foreground, data in DIR
+#   deploy/kafka.sh start DIR [PORT]  the same in the background; returns when it is ready
+#   deploy/kafka.sh stop DIR          stops the one that `start` left running
+#
+# The controller listens on CONTROLLER_PORT, or PORT + 1. KAFKA_CACHE is another place for the jars.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+cache=${KAFKA_CACHE:-$(dirname "$here")/.cache/kafka}
+libs=$cache/libs
+
+fail() { echo "kafka.sh: $*" >&2; exit 1; }
+
+fetched() {
+  [ -d "$libs" ] && (cd "$libs" && sha256sum --status --check "$here/kafka.sha256" 2>/dev/null)
+}
+
+fetch() {
+  fetched && return
+  command -v mvn >/dev/null || fail "Maven is missing; run deploy/setup-system.sh"
+  mkdir -p "$cache"
+  # Several processes may want the jars at once: one fetches, the others wait and find them.
+  exec 9>"$cache/lock"
+  flock 9
+  fetched && return
+  rm -rf "$libs"
+  mvn -q -B -f "$here/kafka-pom.xml" dependency:copy-dependencies \
+    -DincludeScope=runtime -DoutputDirectory="$libs" >&2
+  (cd "$libs" && sha256sum --quiet --check "$here/kafka.sha256" >&2) \
+    || fail "the jars in $libs differ from deploy/kafka.sha256"
+  exec 9>&-
+}
+
+configure() {
+  local dir=$1 port=$2 controller=$3
+  mkdir -p "$dir"
+  cat >"$dir/server.properties" <<PROPERTIES
+process.roles=broker,controller
+node.id=1
+controller.quorum.bootstrap.servers=127.0.0.1:$controller
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
+advertised.listeners=PLAINTEXT://127.0.0.1:${ADVERTISED_PORT:-$port},CONTROLLER://127.0.0.1:$controller
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=PLAINTEXT
+controller.listener.names=CONTROLLER
+log.dirs=$dir/data
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.replication.factor=1
+offsets.topic.num.partitions=4
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+transaction.state.log.num.partitions=4
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+PROPERTIES
+  [ -e "$dir/data/meta.properties" ] && return
+  java -cp "$libs/*" kafka.tools.StorageTool format --standalone \
+    -t "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22)" \
+    -c "$dir/server.properties" >"$dir/format.log" 2>&1 \
+    || { cat "$dir/format.log" >&2; fail "formatting $dir/data failed"; }
+}
+
+run() {
+  local dir=$1 port=${2:-9092}
+  command -v java >/dev/null || fail "Java is missing; run deploy/setup-system.sh"
+  fetch
+  configure "$dir" "$port" "${CONTROLLER_PORT:-$((port + 1))}"
+  exec java -Xms128m -Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 \
+    -cp "$libs/*" kafka.Kafka "$dir/server.properties"
+}
+
+running() { [ -e "$1/pid" ] && kill -0 "$(cat "$1/pid")" 2>/dev/null; }
+
+start() {
+  local dir=$1
+  running "$dir" && fail "a broker of $dir runs already, process $(cat "$dir/pid")"
+  mkdir -p "$dir"
+  fetch
+  : >"$dir/broker.log"
+  "$here/kafka.sh" run "$@" >>"$dir/broker.log" 2>&1 &
+  echo $! >"$dir/pid"
+  for _ in $(seq 300); do
+    grep -q "Kafka Server started" "$dir/broker.log" && return
+    running "$dir" || break
+    sleep 0.2
+  done
+  tail -n 20 "$dir/broker.log" >&2
+  fail "the broker did not start; $dir/broker.log says why"
+}
+
+stop() {
+  local dir=$1
+  running "$dir" || return 0
+  kill "$(cat "$dir/pid")"
+  for _ in $(seq 150); do
+    running "$dir" || { rm -f "$dir/pid"; return 0; }
+    sleep 0.2
+  done
+  fail "process $(cat "$dir/pid") does not stop"
+}
+
+case "${1:-}" in
+  fetch) fetch ;;
+  run | start | stop)
+    [ $# -ge 2 ] || fail "usage: deploy/kafka.sh $1 DIR [PORT]"
+    "$@"
+    ;;
+  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
