@@ -1,0 +1,76 @@
+"""How a compiled policy lies in memory: tiles to scan, a table to look things up in, small tensors.
+
+Tiles hold what every request reads of every product. A tile is TILE products wide and VECTOR + 1
+high: a line per component of e_i, then a line of b_i. So one pass multiplies TILE products at once,
+without adding up across a vector register (a row per product took five times as long). Columns
+beyond the catalogue have a bias of -inf: they are never eligible.
+
+The table holds what is read of a few products: c_i, the projected features, the repeat bias.
+
+The small tensors of the network stand one after another in one float32 vector, since every array
+given to a compiled function costs 60 ns.
+"""
+
+from typing import Final
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from policy.architecture import PROJECTED, TENSORS, VECTOR
+
+TILE: Final = 64
+TILE_LINES: Final = VECTOR + 1
+"""A line per component of e_i and one of b_i."""
+TILE_FLOATS: Final = TILE * TILE_LINES
+
+PROJECTED_AT: Final = VECTOR
+"""Column of the table where the projected features begin; before it stands c_i."""
+REPEAT_BIAS_AT: Final = VECTOR + PROJECTED
+TABLE_COLUMNS: Final = 48
+"""Three cache lines of 64 bytes a product; the last columns are unused."""
+
+LANES: Final = 16
+GROUP_TILES: Final = 96
+"""Products are put into at most GROUP_TILES * LANES groups whose maxima bound the top."""
+
+SMALL: Final = (
+    "no_view", "attention_query", "attention_position", "hidden_weight", "hidden_bias",
+    "user_weight", "user_bias", "repeat_hidden_weight", "repeat_hidden_bias",
+    "repeat_out_weight", "repeat_out_bias", "copurchase_scale", "sharpness",
+)  # fmt: skip
+"""Names of the small tensors, in the order of the vector that holds them."""
+
+Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int32]
+UInts = npt.NDArray[np.uint32]
+Bytes = npt.NDArray[np.uint8]
+
+
+def _places() -> dict[str, tuple[int, int]]:
+    places, start = {}, 0
+    for name in SMALL:
+        end = start + int(np.prod(TENSORS[name].sizes(0)))
+        places[name] = (start, end)
+        start = end
+    return places
+
+
+PLACES: Final = _places()
+"""(start, end) of every small tensor in the vector."""
+
+
+def tile_count(products: int) -> int:
+    """Return how many tiles hold so many products."""
+    return -(-products // TILE)
+
+
+def readonly(dtype: "numba.types.Type", dimensions: int) -> "numba.types.Array":
+    """Return the numba type of an input: C-contiguous, read-only (writable arrays pass too)."""
+    return numba.types.Array(dtype, dimensions, "C", readonly=True)
+
+
+def writable(dtype: "numba.types.Type", dimensions: int) -> "numba.types.Array":
+    """Return the numba type of scratch space: C-contiguous."""
+    return numba.types.Array(dtype, dimensions, "C")
