@@ -20,7 +20,6 @@ Mask = npt.NDArray[np.uint8]
 NO_POLICY: Final = "no_policy"
 POLICY_FAILED: Final = "policy_failed"
 NO_POPULARITY: Final = "no_popularity"
-_NO_ROWS: Final = np.empty(0, np.int32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ class Choice:
     Attributes:
         rows: (k,) in display order, k <= size.
         log_probs: (k,) natural logarithms given the positions before; None: not drawn.
-        candidates: (C,) int32 ascending rows; empty: no policy drew.
+        candidates: packed rows it chose among (`schemas.candidates`); empty: no policy drew.
         source: the rung of the ladder.
         version: the weights that chose; 0: none.
         reasons: what it had to do without.
@@ -57,7 +56,7 @@ class Choice:
 
     rows: list[int]
     log_probs: list[float | None]
-    candidates: Rows
+    candidates: bytes
     source: Source
     version: int
     reasons: tuple[str, ...] = ()
@@ -87,7 +86,7 @@ def choose(
     """
     if question.size == 0:
         source: Source = "static" if state.behaviour is None else "policy"
-        return Choice([], [], _NO_ROWS, source, state.policy_version)
+        return Choice([], [], b"", source, state.policy_version)
     loaded = state.foundation if arm == "control" else state.behaviour
     if loaded is None:
         return _fallback(state, question, NO_POLICY)
@@ -112,7 +111,11 @@ def _drawn(loaded: Loaded, question: Question, uniforms: npt.NDArray[np.float64]
         uniforms=uniforms,
     )
     return Choice(
-        draw.rows.tolist(), draw.log_probs.tolist(), draw.candidates, "policy", loaded.version
+        draw.rows.tolist(),
+        draw.log_probs.tolist(),
+        draw.packed_candidates,
+        "policy",
+        loaded.version,
     )
 
 
@@ -124,7 +127,7 @@ def _greedy(loaded: Loaded, question: Question) -> Choice:
         excluded=question.excluded,
         size=question.size,
     ).tolist()
-    return Choice(rows, [None] * len(rows), _NO_ROWS, "policy", loaded.version)
+    return Choice(rows, [None] * len(rows), b"", "policy", loaded.version)
 
 
 def _fallback(state: ServingState, question: Question, reason: str) -> Choice:
@@ -138,4 +141,4 @@ def _fallback(state: ServingState, question: Question, reason: str) -> Choice:
         popular = state.popular[allowed[state.popular] != 0][: question.size]
         ordered = np.concatenate([popular, ordered[~np.isin(ordered, popular)]])
     rows = ordered[: question.size].tolist()
-    return Choice(rows, [None] * len(rows), _NO_ROWS, source, state.policy_version, reasons)
+    return Choice(rows, [None] * len(rows), b"", source, state.policy_version, reasons)

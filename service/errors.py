@@ -55,3 +55,7 @@ class TokenForged(ServiceError):
 
 class TokenExpired(ServiceError):
     """The attribution token is genuine but its attribution window is over."""
+
+
+class CatalogueBehind(ServiceError):
+    """A snapshot knows products that this process has not read yet; the next look will do."""

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from policy.serving import UNIFORMS
 from projections.catalogue import Catalogue
 from projections.errors import HistoryUnavailable
 from projections.history.port import HistoryReader
@@ -34,8 +35,6 @@ LOG_UNAVAILABLE: Final = "log_unavailable"
 """The banner was answered, but may never be rewarded."""
 FEW_ELIGIBLE: Final = "fewer_than_five_eligible"
 NONE_ELIGIBLE: Final = "none_eligible"
-UNIFORMS: Final = BANNER_SIZE + 16
-"""Random numbers of one draw: one per position, and those that retrieval draws with."""
 
 
 class Recommender:
@@ -106,7 +105,7 @@ class Recommender:
             reasons += (LOG_UNAVAILABLE,)
         banner = Banner(rows, log_probs, ", ".join(reasons) or None)
         fact = recorded(request, issue, catalogue, question, choice, banner)
-        self._appender.offer(Drawn(fact, issue.key, choice.candidates))
+        self._appender.offer(Drawn(fact, issue.key))
         self._count(fact, reasons)
         return answer.answer(
             recommendation_id=fact.recommendation_id,

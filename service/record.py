@@ -2,12 +2,8 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-from msgspec.structs import replace
-
 from projections.catalogue import Catalogue
-from schemas import candidates, identity
+from schemas import identity
 from schemas.codec import encode
 from schemas.events import Recommended
 from schemas.requests import RecommendRequest
@@ -52,16 +48,14 @@ class Banner:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """A recommendation on its way to the log; packing its candidates waits for the other thread."""
+    """A recommendation on its way to the log; encoding it is left to the appender's thread."""
 
     fact: Recommended
     key: bytes
-    candidates: npt.NDArray[np.int32]
 
     def message(self) -> Message:
         """Return the message of topic `events`."""
-        fact = replace(self.fact, candidates=candidates.pack(self.candidates))
-        return Message(self.key, encode(fact))
+        return Message(self.key, encode(self.fact))
 
 
 def recorded(
@@ -72,7 +66,7 @@ def recorded(
     choice: Choice,
     banner: Banner,
 ) -> Recommended:
-    """Return the fact, its candidates still to be packed.
+    """Return the fact.
 
     Trainable are banners with a position that the live policy drew, unless `learn` is false.
     """
@@ -94,6 +88,7 @@ def recorded(
         catalogue_version=catalogue.version,
         viewed_row=question.viewed_row,
         history=question.history,
+        candidates=choice.candidates,
         product_ids=tuple([products[row].product_id for row in banner.rows]),
         rows=banner.rows,
         log_probs=banner.log_probs,

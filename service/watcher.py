@@ -143,7 +143,7 @@ class Watcher:
     def _served(self, kept: Kept, *, since: Kept | None) -> None:
         if since is not None and since.version == kept.version:
             return  # the same weights, compiled for another catalogue
-        learned = kept.snapshot.manifest.learned_events_ms
+        learned = kept.manifest.learned_events_ms
         now_ms = self._clock()
         for event_ms in learned:
             self._metrics.freshness_seconds.observe(max(now_ms - event_ms, 0) / 1000)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import structlog
 
-from policy.errors import SnapshotRejected
+from policy.errors import PolicyError
 from policy.features import ProductFeatures
 from policy.registry import Registry
 from policy.serving import ServingPolicy
-from policy.snapshot import Snapshot
-from schemas.policies import Live
+from schemas.policies import Live, Manifest
 from service.behaviour import Loaded
+from service.errors import CatalogueBehind
 
 log = structlog.get_logger(__name__)
 Rejected = Callable[[int, str], None]
@@ -19,9 +19,9 @@ Rejected = Callable[[int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """A snapshot, and what was compiled of it for the features of one catalogue."""
+    """A snapshot as compiled for the features of one catalogue."""
 
-    snapshot: Snapshot
+    manifest: Manifest
     features: ProductFeatures
     loaded: Loaded
 
@@ -60,15 +60,15 @@ class Weights:
         pointer = self._registry.live()
         if pointer is None or pointer == self._tried:
             return False
+        try:
+            foundation = self._take(pointer.foundation, features)
+            live = self._first(_acceptable(pointer, starting=self.live is None), features)
+        except CatalogueBehind:
+            return False  # the next look knows more products
         self._tried = pointer
-        before = (self.live, self.foundation)
-        self.foundation = self._take(pointer.foundation, features) or self.foundation
-        for version in _acceptable(pointer, starting=self.live is None):
-            taken = self._take(version, features)
-            if taken is not None:
-                self.live = taken
-                break
-        return (self.live, self.foundation) != before
+        self.foundation = foundation or self.foundation
+        self.live = live or self.live
+        return live is not None or foundation is not None
 
     def fits(self, features: ProductFeatures) -> bool:
         """Return True when what is held was compiled for these features."""
@@ -83,17 +83,24 @@ class Weights:
     def _held(self) -> list[Kept]:
         return [kept for kept in (self.live, self.foundation) if kept is not None]
 
+    def _first(self, versions: Iterator[int], features: ProductFeatures) -> Kept | None:
+        return next(filter(None, (self._take(version, features) for version in versions)), None)
+
     def _take(self, version: int, features: ProductFeatures) -> Kept | None:
         for kept in self._held():
             if kept.version == version:
                 return kept
         try:
             snapshot = self._registry.load(version)
-        except (SnapshotRejected, OSError) as problem:
+            if snapshot.manifest.products > len(features.buckets):
+                raise CatalogueBehind(f"version {version} knows more products than we do")
+            policy = ServingPolicy.compile(snapshot.weights, features, version=version)
+            policy.warm_up()
+        except (PolicyError, OSError) as problem:
             log.warning("snapshot_rejected", version=version, problem=str(problem))
             self._rejected(version, str(problem))
             return None
-        return Kept(snapshot, features, _compiled(snapshot, features))
+        return Kept(snapshot.manifest, features, Loaded(policy, version))
 
 
 def _acceptable(pointer: Live, *, starting: bool) -> Iterator[int]:
@@ -103,14 +110,9 @@ def _acceptable(pointer: Live, *, starting: bool) -> Iterator[int]:
         yield pointer.foundation
 
 
-def _compiled(snapshot: Snapshot, features: ProductFeatures) -> Loaded:
-    version = snapshot.manifest.version
-    policy = ServingPolicy.compile(snapshot.weights, features, version=version)
-    policy.warm_up()
-    return Loaded(policy, version)
-
-
 def _fitted(kept: Kept, features: ProductFeatures) -> Kept:
     if kept.features is features:
         return kept
-    return Kept(kept.snapshot, features, _compiled(kept.snapshot, features))
+    policy = kept.loaded.policy.extended(features)
+    policy.warm_up()
+    return Kept(kept.manifest, features, Loaded(policy, kept.version))
