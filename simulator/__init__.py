@@ -1,0 +1,1 @@
+"""Shops that only know the wire: catalogue, shoppers, choice, delay, drift, and live traffic."""
