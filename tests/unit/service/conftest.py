@@ -1,4 +1,4 @@
-"""A shop over the embedded log, called in-process; its threads are started where a test needs them."""
+"""A shop over the embedded log, called in-process, and builders of what it is sent."""
 
 import asyncio
 import json

@@ -1,0 +1,131 @@
+import pytest
+
+from schemas import events
+from schemas.events import Line
+
+NOW_MS = 1_700_000_000_000
+
+
+def test_every_kind_of_event_is_kept_with_its_fields(shop, event, key_of):
+    answer = shop.recommend(user_id="u1")
+    named = {"recommendation_id": answer["recommendation_id"]}
+    items = [{"product_id": "p2", "quantity": 3, "price_cents": 499}, {"product_id": "new"}]
+
+    outcomes = shop.outcomes(
+        event("impression", event_id="1", **named),
+        event("click", event_id="2", **named),
+        event("add_to_cart", event_id="3", **named),
+        event("purchase", event_id="4", product_id=None, items=items, order_id="o1", source="erp"),
+        event("refund", event_id="5", order_id="o1"),
+        event("rating", event_id="6", value=-2, product_id="p1", **named),
+    )
+
+    assert outcomes == ["accepted"] * 6
+    _, impression, click, cart, purchase, refund, rating = shop.facts()
+    assert isinstance(impression, events.Impression)
+    assert isinstance(click, events.Click)
+    assert isinstance(cart, events.AddToCart)
+    assert isinstance(refund, events.Refund)
+    assert click.product_id == cart.product_id == "p1"
+    assert click.recommendation_id == answer["recommendation_id"]
+    assert (purchase.order_id, purchase.source, purchase.user_key) == ("o1", "erp", key_of("u1"))
+    assert purchase.lines == (
+        Line(product_id="p2", row=2, quantity=3, price_cents=499),
+        Line(product_id="new", row=None),
+    )
+    assert refund.lines == (Line(product_id="p1", row=1),)
+    assert (rating.value, rating.source, rating.product_id) == (-2.0, "judge", "p1")
+
+
+def test_events_go_where_their_banner_is(shop, event, key_of):
+    own = shop.recommend(user_id="u1")
+    anonymous = shop.recommend()
+
+    shop.report(
+        event(event_id="1", recommendation_id=own["recommendation_id"], user_id=None),
+        event(event_id="2", recommendation_id=anonymous["recommendation_id"], user_id="u1"),
+        event(event_id="3"),
+    )
+
+    keys = [record.key for record in shop.records("events")][2:]
+    anonymous_key = bytes.fromhex(anonymous["recommendation_id"].split("-")[1])
+    assert keys == [key_of("u1"), anonymous_key, key_of("u1")]
+
+
+@pytest.mark.parametrize(
+    ("occurred_at", "kept_ms"),
+    [
+        ("2023-11-14T22:13:20Z", NOW_MS),
+        ("2023-11-14T23:13:19.250+01:00", NOW_MS - 750),
+        ("2099-01-01T00:00:00Z", NOW_MS),
+        ("1970-01-01T00:00:00Z", 0),
+    ],
+)
+def test_a_clients_time_is_clamped_to_now(shop, event, occurred_at, kept_ms):
+    shop.report(event(occurred_at=occurred_at))
+
+    (fact,) = shop.facts()
+    assert (fact.occurred_at_ms, fact.received_at_ms) == (kept_ms, NOW_MS)
+
+
+def test_duplicates_are_accepted(shop, event):
+    assert shop.outcomes(event(), event()) == ["accepted", "accepted"]
+
+
+def test_an_empty_list_is_answered(shop):
+    assert shop.report() == []
+
+
+def test_outcomes_are_counted_by_type(shop, event):
+    shop.report(event(), event(occurred_at="never"), {"type": "click"})
+
+    assert shop.metric("service_events_total", type="click", outcome="accepted") == 1
+    assert shop.metric("service_events_total", type="click", outcome="invalid") == 1
+    assert shop.metric("service_events_total", type="unreadable", outcome="invalid") == 1
+
+
+KEYS = "browser-key-1:events:browser,both-keys-1:events:browser+events:server"
+BROWSER = {"authorization": "Bearer browser-key-1"}
+BOTH = {"authorization": "Bearer both-keys-1"}
+
+
+def test_caps_hold_for_browsers_by_shopper_and_by_address(make_shop, event):
+    from service.limits import BrowserLimits
+
+    shop = make_shop(api_keys=KEYS, browser_limits=BrowserLimits(per_user=2, per_address=5))
+    burst = [event(event_id=str(n)) for n in range(3)]
+    crowd = [event(event_id=str(n), user_id=f"u{n}") for n in range(10, 13)]
+
+    assert shop.outcomes(*burst, headers=BROWSER) == ["accepted", "accepted", "rate_limited"]
+    assert shop.outcomes(*crowd, headers=BROWSER) == ["accepted", "accepted", "rate_limited"]
+    assert shop.outcomes(*crowd, headers=BROWSER, address="198.51.100.1") == ["accepted"] * 3
+    assert shop.outcomes(*burst * 9, headers=BOTH) == ["accepted"] * 27
+
+    shop.clock.pass_seconds(60)
+    assert shop.outcomes(*burst, headers=BROWSER) == ["accepted", "accepted", "rate_limited"]
+
+
+def test_a_browsers_click_sooner_than_anybody_reacts_is_refused(make_shop, event):
+    shop = make_shop(api_keys=KEYS + ",recommend-1:recommend")
+    answer = shop.send(
+        "POST", "/recommend", {"user_id": "u1"}, headers={"authorization": "Bearer recommend-1"}
+    ).json
+    click = event(
+        recommendation_id=answer["recommendation_id"],
+        attribution_token=answer["attribution_token"],
+        product_id=answer["products"][0]["product_id"],
+    )
+
+    shop.clock.pass_seconds(0.299)
+    assert shop.outcomes(click, headers=BROWSER) == ["invalid"]
+    assert shop.outcomes(click, headers=BOTH) == ["accepted"]
+    shop.clock.pass_seconds(0.001)
+    assert shop.outcomes(click, headers=BROWSER) == ["accepted"]
+
+
+def test_bots_that_say_so_are_refused(make_shop, event):
+    shop = make_shop(api_keys=KEYS)
+    agent = {"user-agent": "Mozilla/5.0 (compatible; Googlebot/2.1)"}
+
+    assert shop.outcomes(event(), headers=BROWSER | agent) == ["invalid"]
+    assert shop.outcomes(event(), headers=BROWSER) == ["accepted"]
