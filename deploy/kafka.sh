@@ -50,6 +50,7 @@ controller.listener.names=CONTROLLER
 log.dirs=$dir/data
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
+group.min.session.timeout.ms=1000
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
 transaction.state.log.replication.factor=1

@@ -27,7 +27,7 @@ class Partition(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What is appended. A null key goes to partition 0."""
+    """What is appended: a key, a value or both. A null key goes to partition 0."""
 
     key: bytes | None
     value: bytes | None

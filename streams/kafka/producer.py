@@ -21,7 +21,7 @@ from kafka.errors import (
 )
 from kafka.producer.transaction_manager import TransactionalRequestResult
 
-from streams.errors import Fenced, LogUnavailable, MessageTooLarge
+from streams.errors import Fenced, LogError, LogUnavailable, MessageTooLarge
 from streams.kafka.settings import MESSAGE_BYTES, KafkaSettings
 
 REPLACED: Final = (
@@ -45,8 +45,10 @@ class Routed(NamedTuple):
     value: bytes | None
     limit_bytes: int = MESSAGE_BYTES
 
-    def check_size(self) -> None:
-        """Raise MessageTooLarge when the cluster would not take it."""
+    def check(self) -> None:
+        """Raise LogError, or MessageTooLarge, when no try would bring it into the cluster."""
+        if self.key is None and self.value is None:
+            raise LogError(f"a message for topic {self.topic!r} has neither key nor value")
         size = len(self.key or b"") + len(self.value or b"") + _RECORD_OVERHEAD_BYTES
         if size > self.limit_bytes:
             raise MessageTooLarge(
@@ -110,13 +112,16 @@ class Writer:
             MessageTooLarge: one is too large; nothing was sent.
         """
         for message in messages:
-            message.check_size()
+            message.check()
         producer = self._current()
         try:
             producer.send_all(messages, seconds=self._settings.timeout_seconds)
         except KafkaError as problem:
             self._drop(producer)
             raise LogUnavailable(f"Kafka did not acknowledge: {problem}") from problem
+        except BaseException:
+            self._drop(producer)
+            raise
 
     def close(self) -> None:
         """Stop the producer; every acknowledged message stays."""
@@ -191,7 +196,7 @@ class Transactions:
             MessageTooLarge: a message is too large; nothing moved.
         """
         for message in messages:
-            message.check_size()
+            message.check()
         self.prepare()
         producer, seconds = self._producer, self._settings.timeout_seconds
         assert producer is not None  # noqa: S101 - prepare has just made it
@@ -206,6 +211,9 @@ class Transactions:
         except KafkaError as problem:
             self.close()
             raise LogUnavailable(f"Kafka did not commit: {problem}") from problem
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Destroy the producer; an open transaction ends with the next `prepare` or by itself."""

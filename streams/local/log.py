@@ -112,7 +112,7 @@ class LocalLog:
             rows = self._connection.execute(query, (topic,)).fetchall()
         return {Partition(topic, number): offset for number, offset in rows}
 
-    def trim(self, topic: str, *, before_ms: int) -> int:
+    def trim(self, topic: str, before_ms: int) -> int:
         """Drop the records appended before a time, a few thousand per transaction.
 
         Args:
