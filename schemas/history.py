@@ -9,6 +9,7 @@ Rows are ascending among the repeats. Orders are counted from 1 in the shopper's
 clock enters.
 """
 
+import struct
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,6 +21,7 @@ from schemas.limits import RECENT_PURCHASES, REPEATS
 
 LAYOUT: Final = 1
 HEADER_BYTES: Final = 16
+_HEADER: Final = struct.Struct("<4I")
 HALF_LIFE_ORDERS: Final = 7.0
 """A repeat's decayed count halves every so many orders of the shopper."""
 
@@ -88,7 +90,8 @@ def packed_size(data: bytes) -> int:
         raise HistoryNotReadable(
             f"a packed history has {HEADER_BYTES} header bytes, got {len(data)}"
         )
-    layout, recent, repeats, _ = (int(number) for number in np.frombuffer(data, "<u4", 4))
+    header: tuple[int, int, int, int] = _HEADER.unpack_from(data)
+    layout, recent, repeats, _ = header
     if layout != LAYOUT:
         raise HistoryNotReadable(f"layout version {layout}; this version reads {LAYOUT}")
     if recent > RECENT_PURCHASES or repeats > REPEATS:

@@ -8,31 +8,31 @@ class HistoryMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.records = Counter(
-            "history_records_total", "Records of the log taken in.", registry=registry
+            "aggregate_history_records_total", "Records of the log taken in.", registry=registry
         )
         self.unreadable = Counter(
-            "history_unreadable_records_total",
+            "aggregate_history_unreadable_records_total",
             "Records skipped because they could not be read.",
             registry=registry,
         )
         self.applied_timestamp = Gauge(
-            "history_applied_timestamp_seconds",
+            "aggregate_history_applied_timestamp_seconds",
             "Append time of the newest record that is in the history.",
             registry=registry,
         )
         self.failures = Counter(
-            "history_failures_total",
+            "aggregate_history_failures_total",
             "Times the projector had to wait, by what was away.",
             ["away"],
             registry=registry,
         )
         self.rebuilds = Counter(
-            "history_rebuilds_total",
+            "aggregate_history_rebuilds_total",
             "Partitions read from the start: the first time, or because the store had lost them.",
             registry=registry,
         )
         self.expired = Counter(
-            "history_expired_shoppers_total",
+            "aggregate_history_expired_shoppers_total",
             "Shoppers forgotten because their newest purchase was too old.",
             registry=registry,
         )

@@ -16,6 +16,7 @@ from streams.port import Partition
 
 _WRITER_WAITS_SECONDS: Final = 10.0
 _READER_WAITS_SECONDS: Final = 0.05
+_MAPPED_BYTES: Final = 2**30
 _READ: Final = "SELECT value FROM shoppers WHERE user_key = ?"
 _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS shoppers"
@@ -179,6 +180,7 @@ class SqliteHistoryReader:
         )
         # Not mode=ro: a reader that comes before the writer must be able to make the WAL index.
         connection.execute("PRAGMA query_only = 1")
+        connection.execute(f"PRAGMA mmap_size = {_MAPPED_BYTES}")
         tables = connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'shoppers'")
         if tables.fetchone()[0] == 0:
             connection.close()

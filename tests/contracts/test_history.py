@@ -1,10 +1,7 @@
 """What every history store and reader promises (`projections/history/port.py`), over all."""
 
 import asyncio
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -13,20 +10,27 @@ from pathlib import Path
 
 import pytest
 import redis
+from prometheus_client import CollectorRegistry
 
 from projections.errors import HistoryUnavailable, PositionsMoved
 from projections.history import kept
 from projections.history.kept import Kept
+from projections.history.metrics import HistoryMetrics
 from projections.history.port import HistoryReader, HistoryStore
+from projections.history.projector import HistoryProjector
 from projections.history.redis import RedisHistoryReader, RedisHistoryStore, RedisSettings
 from projections.history.sqlite import SqliteHistoryReader, SqliteHistoryStore
 from projections.orders import with_order
 from schemas import history as histories
+from schemas.codec import encode
+from schemas.events import Line, Purchase
 from schemas.history import EMPTY
-from streams.port import Partition
+from streams.local import LocalLog
+from streams.port import Message, Partition
+from tests.servers import RedisServer, free_ports, require
 
 EVENTS, OTHER = Partition("events", 0), Partition("events", 1)
-ANN, BOB = b"\x00{ann}\xff", b"\xffbob\x00\x00\n}"
+ANN, BOB = b"\x00{anne}\xff", b"\xffbob\x00\x00\n}"
 
 
 HALF_A_WRITE = """
@@ -45,45 +49,36 @@ class Adapter:
     reader: Callable[[], HistoryReader]
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+class GuardedRedis(RedisServer):
+    """A Redis that asks for a password."""
+
+    def __init__(self, folder: Path, password: str) -> None:
+        super().__init__(folder)
+        self._command += ["--requirepass", password]
+
+    def is_ready(self) -> bool:
+        try:
+            with redis.Redis(port=self.port, socket_timeout=1.0) as client:
+                return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.RedisError:
+            return False
 
 
-def redis_server(folder: Path, port: int, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start a genuine Redis and return it once it answers."""
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder)]
-    server = subprocess.Popen(
-        [*command, "--save", "", "--appendonly", "no", *arguments], stdout=subprocess.DEVNULL
-    )
-    with redis.Redis(port=port) as client:
-        while server.poll() is None:
-            try:
-                client.ping()
-            except redis.AuthenticationError:
-                return server
-            except redis.ConnectionError:
-                continue
-            return server
-    pytest.fail(f"redis-server ended with {server.returncode}")
-
-
-@pytest.fixture(scope="session")
-def redis_needed() -> None:
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI"):
-            pytest.fail("redis-server is not installed, and CI must run these tests")
-        pytest.skip("redis-server is not installed: the Redis adapter is NOT tested")
-
-
-@pytest.fixture(scope="session")
-def redis_url(redis_needed: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    port = free_port()
-    server = redis_server(tmp_path_factory.mktemp("redis"), port)
-    yield f"redis://127.0.0.1:{port}/0"
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that a test may empty and stop."""
+    require("redis-server")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
     server.kill()
-    server.wait()
+
+
+def nobodys_url() -> str:
+    """Return an address nobody listens on."""
+    return f"redis://127.0.0.1:{free_ports(1)[0]}/0"
 
 
 @pytest.fixture(params=["sqlite", "redis"])
@@ -91,9 +86,8 @@ def adapter(request: pytest.FixtureRequest, tmp_path: Path) -> Adapter:
     if request.param == "sqlite":
         path = tmp_path / "history.sqlite"
         return Adapter(lambda: SqliteHistoryStore(path), lambda: SqliteHistoryReader(path))
-    settings = RedisSettings(
-        request.getfixturevalue("redis_url"), prefix=tmp_path.name, read_seconds=2
-    )
+    server: RedisServer = request.getfixturevalue("redis_server")
+    settings = RedisSettings(server.url, prefix=tmp_path.name, read_seconds=2)
     return Adapter(
         lambda: RedisHistoryStore(settings), lambda: RedisHistoryReader(settings, clock=lambda: 0)
     )
@@ -261,8 +255,8 @@ def test_a_sqlite_file_that_is_none_is_unavailable(tmp_path: Path) -> None:
         adapter.store().positions()
 
 
-def test_without_redis_a_reader_gives_up_at_once_and_then_does_not_ask(redis_needed: None) -> None:
-    settings, now = RedisSettings(f"redis://127.0.0.1:{free_port()}"), [0]
+def test_without_redis_a_reader_gives_up_at_once_and_then_does_not_ask() -> None:
+    settings, now = RedisSettings(nobodys_url()), [0]
 
     async def ask() -> list[str]:
         reader = RedisHistoryReader(settings, clock=lambda: now[0])
@@ -277,8 +271,8 @@ def test_without_redis_a_reader_gives_up_at_once_and_then_does_not_ask(redis_nee
     assert asyncio.run(ask()) == ["asked"] * 3 + ["not asked", "asked", "not asked"]
 
 
-def test_a_redis_store_that_is_away_says_so(redis_needed: None) -> None:
-    store = RedisHistoryStore(RedisSettings(f"redis://127.0.0.1:{free_port()}"))
+def test_a_redis_store_that_is_away_says_so() -> None:
+    store = RedisHistoryStore(RedisSettings(nobodys_url()))
 
     for call in (store.positions, store.clear, lambda: store.load([ANN]), lambda: store.expire(1)):
         with pytest.raises(HistoryUnavailable):
@@ -287,11 +281,15 @@ def test_a_redis_store_that_is_away_says_so(redis_needed: None) -> None:
         store.apply({ANN: value([1])}, {EVENTS: 1}, since={})
 
 
-def test_a_redis_that_lost_its_data_refuses_what_was_made_from_before(redis_url: str) -> None:
-    store = RedisHistoryStore(RedisSettings(redis_url))
+def test_a_redis_that_lost_its_data_refuses_what_was_made_from_before(
+    own_redis: RedisServer,
+) -> None:
+    store = RedisHistoryStore(RedisSettings(own_redis.url))
     store.apply({ANN: value([1])}, {EVENTS: 4}, since={})
-    with redis.Redis.from_url(redis_url) as operator:
-        operator.flushall()
+    store.close()
+    own_redis.kill()
+    own_redis.start()
+    store = RedisHistoryStore(RedisSettings(own_redis.url))
 
     with pytest.raises(PositionsMoved):
         store.apply({BOB: value([2])}, {EVENTS: 5}, since={EVENTS: 4})
@@ -301,52 +299,106 @@ def test_a_redis_that_lost_its_data_refuses_what_was_made_from_before(redis_url:
 
 
 def test_a_redis_that_hangs_costs_a_read_its_history_and_not_the_request(
-    redis_needed: None, tmp_path: Path
+    own_redis: RedisServer,
 ) -> None:
-    port = free_port()
-    server = redis_server(tmp_path, port)
+    assert own_redis.process is not None
+    hanging = own_redis.process
 
     async def ask() -> list[bytes | None]:
         reader = RedisHistoryReader(
-            RedisSettings(f"redis://127.0.0.1:{port}", read_seconds=0.5),
+            RedisSettings(own_redis.url, read_seconds=0.5),
             clock=iter(range(0, 10**6, 5000)).__next__,
         )
         found = [await reader.read(ANN)]
-        server.send_signal(signal.SIGSTOP)
+        hanging.send_signal(signal.SIGSTOP)
         with pytest.raises(HistoryUnavailable):
             async with asyncio.timeout(30):
                 await reader.read(ANN)
-        server.send_signal(signal.SIGCONT)
+        hanging.send_signal(signal.SIGCONT)
         found.append(await reader.read(ANN))
         await reader.close()
         return found
 
-    try:
-        assert asyncio.run(ask()) == [None, None]
-    finally:
-        server.kill()
-        server.wait()
+    assert asyncio.run(ask()) == [None, None]
 
 
-def test_a_redis_with_a_password_is_reached_by_its_url(redis_needed: None, tmp_path: Path) -> None:
-    port = free_port()
-    server = redis_server(tmp_path, port, "--requirepass", "open:sesame")
+def test_a_redis_with_a_password_is_reached_by_its_url(tmp_path: Path) -> None:
+    require("redis-server")
+    server = GuardedRedis(tmp_path, "open:sesame")
+    server.start()
     try:
-        settings = RedisSettings(f"redis://:open%3Asesame@127.0.0.1:{port}/0", read_seconds=2)
+        settings = RedisSettings(server.url.replace("//", "//:open%3Asesame@"), read_seconds=2)
         store = RedisHistoryStore(settings)
         store.apply({ANN: value([1])}, {EVENTS: 1}, since={})
-
-        found = read(
-            Adapter(
-                lambda: RedisHistoryStore(settings),
-                lambda: RedisHistoryReader(settings, clock=lambda: 0),
-            ),
-            ANN,
+        adapter = Adapter(
+            lambda: RedisHistoryStore(settings),
+            lambda: RedisHistoryReader(settings, clock=lambda: 0),
         )
 
-        assert found == [histories.pack(with_order(EMPTY, [1]))]
+        assert read(adapter, ANN) == [histories.pack(with_order(EMPTY, [1]))]
         assert "sesame" not in repr(settings)
         store.close()
     finally:
         server.kill()
-        server.wait()
+
+
+def test_a_wrong_password_says_so_without_saying_it(tmp_path: Path) -> None:
+    require("redis-server")
+    server = GuardedRedis(tmp_path, "right")
+    server.start()
+    try:
+        store = RedisHistoryStore(RedisSettings(server.url.replace("//", "//:wrong@")))
+
+        with pytest.raises(HistoryUnavailable) as refused:
+            store.positions()
+
+        assert "password" in str(refused.value)
+        assert "wrong@" not in str(refused.value)
+        store.close()
+    finally:
+        server.kill()
+
+
+def test_an_emptied_redis_is_filled_again_with_the_same_bytes(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    log = LocalLog(tmp_path / "log.sqlite", clock=lambda: 1_000)
+    store = RedisHistoryStore(RedisSettings(own_redis.url))
+    projector = HistoryProjector(
+        log,
+        store,
+        clock=lambda: 1_000,
+        retention_ms=1_000_000,
+        metrics=HistoryMetrics(CollectorRegistry()),
+        poll_seconds=0,
+    )
+    for number in range(40):
+        user = ANN if number % 3 else BOB
+        log.append("events", [Message(user, encode(purchase(user, number)))])
+
+    def follow() -> dict[bytes, bytes]:
+        idle = 0
+        while idle < 3:
+            idle = 0 if projector.step() else idle + 1
+        return store.load([ANN, BOB])
+
+    before = follow()
+    with redis.Redis.from_url(own_redis.url) as operator:
+        operator.flushall()
+    after = follow()
+
+    assert len(before) == 2
+    assert after == before
+    projector.close()
+    store.close()
+    log.close()
+
+
+def purchase(user_key: bytes, number: int) -> Purchase:
+    return Purchase(
+        event_id=f"e{number}",
+        occurred_at_ms=0,
+        received_at_ms=0,
+        user_key=user_key,
+        lines=(Line(product_id="p", row=number % 7),),
+    )

@@ -171,7 +171,7 @@ def test_what_cannot_be_read_is_counted_and_blocks_nothing(shop: Shop, poison: b
     shop.follow()
 
     assert rows_of(shop, ANN) == [1, 2]
-    assert shop.count("history_unreadable_records_total") == 1
+    assert shop.count("aggregate_history_unreadable_records_total") == 1
     assert shop.store.positions() == {EVENTS: 3}
 
 
@@ -180,7 +180,7 @@ def test_a_tombstone_is_counted_and_blocks_nothing(shop: Shop) -> None:
 
     shop.follow()
 
-    assert shop.count("history_unreadable_records_total") == 1
+    assert shop.count("aggregate_history_unreadable_records_total") == 1
     assert shop.store.positions() == {EVENTS: 1}
 
 
@@ -267,7 +267,7 @@ def test_shoppers_older_than_the_retention_are_forgotten(shop: Shop) -> None:
     shop.follow()
 
     assert list(shop.shoppers()) == [BOB]
-    assert shop.count("history_expired_shoppers_total") == 1
+    assert shop.count("aggregate_history_expired_shoppers_total") == 1
 
 
 class AwayStore(SqliteHistoryStore):
@@ -370,5 +370,7 @@ def test_run_waits_for_a_store_that_is_away_and_ends_when_told(shop: Shop) -> No
     shop.new_projector(store).run(stop)
 
     assert rows_of(shop, ANN) == [1]
-    assert shop.registry.get_sample_value("history_failures_total", {"away": "store"}) == 1
+    assert (
+        shop.registry.get_sample_value("aggregate_history_failures_total", {"away": "store"}) == 1
+    )
     store.close()
