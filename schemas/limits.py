@@ -15,10 +15,13 @@ RECOMMEND_BYTES: Final = 64 * 1024
 BODY_BYTES: Final = 2 * 1024 * 1024
 
 Identifier = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f\ud800-\udfff]+$")
+    str, msgspec.Meta(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$(?!\n)")
 ]
-"""An id given by a client: 1 to 128 characters without control characters."""
-Text = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00\ud800-\udfff]*$")]
+"""An id given by a client: 1 to 128 characters without control characters.
+
+Lone surrogates need no pattern: they do not decode. Python's `$` lets a newline follow, hence the
+look-ahead."""
+Text = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00]*$")]
 Cents = Annotated[int, msgspec.Meta(ge=0, le=10**12)]
 """Money in integer minor units."""
 Position = Annotated[int, msgspec.Meta(ge=0, lt=BANNER_SIZE)]

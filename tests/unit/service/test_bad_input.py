@@ -42,6 +42,7 @@ RECOMMEND = {
     "text for a bool": {"deferred": "true"},
     "NUL": {"user_id": "a\x00b"},
     "control": {"placement": "a\x1fb"},
+    "newline at the end": {"user_id": "u1\n"},
     "empty id": {"viewed_product_id": ""},
     "long id": {"user_id": "u" * 129},
     "id in a list": {"user_id": ["u1"]},
@@ -209,7 +210,7 @@ def test_promise_8_a_bad_event_never_costs_the_others_of_its_list(shop, event):
         event(event_id="bad-11", product_id=None),
         event(event_id="bad-12", user_id=None),
         event(event_id="bad-13", recommendation_id="nonsense"),
-        event(event_id="bad-14", attribution_token="x"),
+        event(event_id="bad-14") | {"attribution_token": "x"},
         event(event_id="bad\x00-15"),
         event(event_id=7),
     ]
