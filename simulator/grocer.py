@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from schemas.limits import BANNER_SIZE, RECENT_PURCHASES
+from schemas.limits import BANNER_SIZE
 from schemas.products import Product
 from simulator.errors import VisitFromAnotherWorld, WorldNotPossible
 from simulator.grocery import PAST_WEEKS, Parity, read_grocery
@@ -20,6 +21,7 @@ from simulator.world import (
     Points,
     Response,
     Visit,
+    memory_of,
     remember,
     remembered,
     showable,
@@ -130,13 +132,15 @@ class GrocerWorld:
         """Yield the orders of weeks 27 to 53, in the order of time: the truth behind the visits."""
         return (self._order(place) for place in range(self._first_visit, len(self._grocery.order)))
 
+    @cached_property
+    def _before(self) -> Memory:
+        """Return every shopper's last purchases when the first visit begins."""
+        return memory_of(self.past_orders())
+
     def visits(self, seed: int) -> Iterator[GrocerVisit]:
         """Yield a visit (or `banners_per_trip`) per trip of weeks 27 to 53."""
         rng = np.random.default_rng((self._seed, seed))
-        memory: Memory = {}
-        for order in self.past_orders():
-            before = memory.get(order.user_id, ())
-            memory[order.user_id] = (*before, *order.product_ids)[-RECENT_PURCHASES:]
+        memory = dict(self._before)
         number = 0
         for trip in self.trips():
             for basket in self._dealt(trip.product_ids, rng):

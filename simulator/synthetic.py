@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from schemas.limits import BANNER_SIZE, RECENT_PURCHASES
+from schemas.limits import BANNER_SIZE
 from schemas.products import Product
 from simulator.assortment import make_assortment, partner
 from simulator.choice import NOISE_PER_POSITION, Choice
@@ -23,6 +23,7 @@ from simulator.world import (
     Points,
     Response,
     Visit,
+    memory_of,
     remember,
     remembered,
     showable,
@@ -141,13 +142,15 @@ class SyntheticWorld:
         """Yield the orders before the recommender came, in the order of time."""
         return iter(self._past)
 
+    @cached_property
+    def _before(self) -> Memory:
+        """Return every shopper's last purchases when the first visit begins."""
+        return memory_of(self.past_orders())
+
     def visits(self, seed: int) -> Iterator[SyntheticVisit]:
         """Yield visits without end, twenty simulated seconds apart on average."""
         rng = np.random.default_rng((seed, len(self.products)))
-        memory: Memory = {}
-        for order in self._past:
-            before = memory.get(order.user_id, ())
-            memory[order.user_id] = (*before, *order.product_ids)[-RECENT_PURCHASES:]
+        memory = dict(self._before)
         at = OPENING
         number = 0
         while True:

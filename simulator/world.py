@@ -4,7 +4,7 @@ A world knows the truth that a recommender must find out: `expected_reward` and 
 those who measure, never to the policy.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
@@ -157,6 +157,15 @@ def visit_rng(visit: Visit) -> np.random.Generator:
 def remembered(memory: Memory, user_id: str | None) -> tuple[str, ...]:
     """Return a shopper's last purchases; nothing is known of the anonymous."""
     return () if user_id is None else memory.get(user_id, ())
+
+
+def memory_of(orders: Iterable[PastPurchaseOrder]) -> Memory:
+    """Return what is remembered after orders, given in the order of time."""
+    memory: Memory = {}
+    for order in orders:
+        before = memory.get(order.user_id, ())
+        memory[order.user_id] = (*before, *order.product_ids)[-RECENT_PURCHASES:]
+    return memory
 
 
 def remember(visit: Visit, order: Sequence[str]) -> None:
