@@ -110,14 +110,23 @@ def pack_candidates(candidates: Sequence[npt.NDArray[np.int32]], products: int) 
     )
 
 
+def shared_candidates(contexts: ContextBatch, rows: Tensor) -> CandidateBatch:
+    """Return the same candidates for every context, but the product viewed (for pretraining).
+
+    Args:
+        contexts: of the batch.
+        rows: (U,) int64 ascending distinct rows.
+    """
+    rows = rows.to(contexts.viewed.device)
+    wide = rows.expand(len(contexts), len(rows))
+    slot = torch.arange(len(rows), device=rows.device).expand(len(contexts), len(rows))
+    mask = wide != contexts.viewed[:, None]
+    return CandidateBatch(rows=wide, mask=mask, union=rows, place=None, slot=slot)
+
+
 def every_product(contexts: ContextBatch, products: int) -> CandidateBatch:
-    """Return all products but the one viewed as candidates of every context (for pretraining)."""
-    count = len(contexts)
-    rows = torch.arange(products, device=contexts.viewed.device)
-    wide = rows.expand(count, products)
-    return CandidateBatch(
-        rows=wide, mask=wide != contexts.viewed[:, None], union=rows, place=None, slot=wide
-    )
+    """Return all products but the one viewed as candidates of every context."""
+    return shared_candidates(contexts, torch.arange(products))
 
 
 def pack_contexts(

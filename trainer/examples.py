@@ -1,0 +1,146 @@
+"""Reward records as training examples, one by one and as tensors of a batch.
+
+Dimensions: B records in a batch, C candidates, K = 5 positions.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from policy.torch_batch import PreparedBatch
+from policy.torch_context import pack_candidates, pack_contexts
+from policy.torch_network import TorchPolicy
+from schemas import candidates as candidate_rows
+from schemas.errors import SchemaError
+from schemas.history import packed_size
+from schemas.limits import BANNER_SIZE
+from schemas.rewards import Reward
+from trainer.errors import RewardNotUsable
+
+_POINTS_LIMIT: Final = 1e6
+"""Points or log-probabilities beyond are no rewards but faults, and would drown a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One reward record, read and checked.
+
+    Attributes:
+        reward: the record.
+        candidates: (C,) int32 rows the policy chose among, ascending.
+        slots: (K',) int64, where among the candidates each drawn product stands.
+        positions: (K',) int64, the drawn positions; pinned ones are missing.
+    """
+
+    reward: Reward
+    candidates: npt.NDArray[np.int32]
+    slots: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+
+
+def read_example(reward: Reward, products: int) -> Example:
+    """Return a trainable reward record as an example.
+
+    Args:
+        reward: a record whose banner a policy drew.
+        products: rows of the catalogue it was drawn from.
+
+    Raises:
+        RewardNotUsable: it contradicts itself or the catalogue; the text says in what.
+    """
+    size = len(reward.rows)
+    lengths = {size, len(reward.points), len(reward.delta), len(reward.log_probs)}
+    if len(lengths) != 1 or not 0 < size <= BANNER_SIZE:
+        raise RewardNotUsable(
+            f"rows, points, delta and log_probs must have one length in 1..{BANNER_SIZE}"
+        )
+    try:
+        candidates = candidate_rows.unpack(reward.candidates)
+        if reward.history and packed_size(reward.history) != len(reward.history):
+            raise RewardNotUsable("the packed history has another size than its header says")
+    except SchemaError as problem:
+        raise RewardNotUsable(str(problem)) from problem
+    _check_numbers(reward)
+    if not len(candidates) or candidates[-1] >= products:
+        raise RewardNotUsable(f"no candidates, or one beyond the catalogue's {products} rows")
+    positions = np.array([k for k, value in enumerate(reward.log_probs) if value is not None])
+    drawn = np.array(reward.rows, np.int64)[positions.astype(np.int64)]
+    slots = np.searchsorted(candidates, drawn)
+    if len(set(drawn.tolist())) != len(drawn) or not len(drawn):
+        raise RewardNotUsable("nothing was drawn, or a product stands twice on the banner")
+    if not np.array_equal(candidates[np.minimum(slots, len(candidates) - 1)], drawn):
+        raise RewardNotUsable("a drawn product is not among the candidates")
+    return Example(reward, candidates, slots, positions.astype(np.int64))
+
+
+def _check_numbers(reward: Reward) -> None:
+    numbers = [*reward.points, *reward.delta, *(p for p in reward.log_probs if p is not None)]
+    if not all(abs(number) <= _POINTS_LIMIT for number in numbers):
+        raise RewardNotUsable("points or log-probabilities are not finite or beyond a million")
+    if any(value is not None and value > 1e-3 for value in reward.log_probs):
+        raise RewardNotUsable("a log-probability is above zero")
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch of examples.
+
+    Attributes:
+        prepared: contexts and candidates, ready to be scored.
+        banner: (B, K) int64 slots of the drawn products, 0 where none was drawn.
+        drawn: (B, K) bool.
+        behaviour_log_prob: (B, K) float32, under the policy that drew; 0 where none was drawn.
+        points: (B, K) float64, points of each position now.
+        delta: (B, K) float64, points minus those of the revision before.
+        is_settlement: (B,) bool, False for corrections.
+        has_position: (B, K) bool, False beyond the end of a short banner.
+    """
+
+    prepared: PreparedBatch
+    banner: Tensor
+    drawn: Tensor
+    behaviour_log_prob: Tensor
+    points: npt.NDArray[np.float64]
+    delta: npt.NDArray[np.float64]
+    is_settlement: npt.NDArray[np.bool_]
+    has_position: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.is_settlement)
+
+
+def batch_of(examples: Sequence[Example], policy: TorchPolicy) -> Batch:
+    """Return examples as tensors on the policy's device."""
+    shape = (len(examples), BANNER_SIZE)
+    banner, drawn = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
+    log_prob, has_position = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
+    points, delta = np.zeros(shape), np.zeros(shape)
+    for number, example in enumerate(examples):
+        reward, size = example.reward, len(example.reward.rows)
+        banner[number, example.positions] = example.slots
+        drawn[number, example.positions] = True
+        log_prob[number, :size] = [value or 0.0 for value in reward.log_probs]
+        points[number, :size], delta[number, :size] = reward.points, reward.delta
+        has_position[number, :size] = True
+    contexts = pack_contexts(
+        [example.reward.viewed_row for example in examples],
+        [example.reward.history for example in examples],
+        policy.features,
+    )
+    candidates = pack_candidates([example.candidates for example in examples], policy.products)
+    device = policy.device
+    return Batch(
+        prepared=policy.prepare(contexts, candidates),
+        banner=torch.from_numpy(banner).to(device),
+        drawn=torch.from_numpy(drawn).to(device),
+        behaviour_log_prob=torch.from_numpy(log_prob).to(device),
+        points=points,
+        delta=delta,
+        is_settlement=np.array([example.reward.revision == 0 for example in examples]),
+        has_position=has_position,
+    )

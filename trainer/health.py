@@ -1,0 +1,21 @@
+"""What the numbers of an update mean: one table for metrics, manifests and the console."""
+
+from typing import Final
+
+HEALTH: Final[dict[str, str]] = {
+    "refused": "1: something was not finite, nothing was learned; else 0",
+    "records": "settlements and corrections in the batch",
+    "corrections": "of these, later changes of settled rewards",
+    "entropy_nats": "how spread the first position is; falling to 0 means a collapsed policy",
+    "kl_nats": "how far the first position has moved from the foundation",
+    "kl_weight": "beta, the weight of that distance in the loss",
+    "learning_rate": "of Adam, at this batch",
+    "loss": "of the last epoch",
+    "gradient_norm": "before it was scaled down to the limit",
+    "clip_share": "share of drawn positions whose ratio left the clip interval",
+    "cap_share": "share of drawn positions whose importance weight stands at its cap",
+    "effective_share": "effective sample size over sample size; far below 1: stale banners",
+    "reward_per_banner": "moving mean of a banner's reward",
+    "reward_spread": "moving standard deviation of a banner's reward",
+    "distinct_products": "distinct products on the last 1,000 banners learned from",
+}

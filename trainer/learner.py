@@ -1,0 +1,266 @@
+"""The policy-gradient learner: rewarded banners in, better weights out.
+
+Per batch, two epochs over all of it (Schulman et al. 2017, arXiv 1707.06347; decoupled as in Hilton
+et al. 2022, arXiv 2110.00641: importance weights correct for the policy that drew, the clip is
+around the weights the update starts from):
+
+    A_k   = (r_k - b_k) / sigma                     a correction: delta_k / sigma
+    w_k   = min(exp(log pi_prox,k - log mu_k), 2)   held constant
+    rho_k = exp(log pi_k - log pi_prox,k)
+    L     = - mean_b sum_k w_k min(rho_k A_k, clip(rho_k, .8, 1.2) A_k) + beta KL(pi1 || pi1_ref)
+
+r_k points of position k; pi1 the softmax of the first position over the candidates; pi_ref the
+foundation. Adam is dense: up to some 10,000 products a step of it costs less than a tenth of a
+pass, and rows that are not in a batch keep the momentum they earned, as in the plain algorithm.
+
+Dimensions: B records in a batch, C candidates, K = 5 positions.
+"""
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from policy.features import ProductFeatures
+from policy.torch_distribution import (
+    entropy,
+    first_position_log_prob,
+    kl_divergence,
+    position_log_prob,
+)
+from policy.torch_network import TorchPolicy
+from schemas.limits import BANNER_SIZE
+from schemas.rewards import Reward
+from trainer.baseline import Baseline
+from trainer.device import choose_device, compute_deterministically
+from trainer.examples import Batch, Example, batch_of, read_example
+from trainer.moments import Moments, load_moments, read_moments
+
+Weights = Mapping[str, npt.NDArray[Any]]
+State = dict[str, npt.NDArray[Any]]
+_DISTINCT_OVER: Final = 1000
+"""Banners over which distinct products are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerSettings:
+    """The recipe's numbers.
+
+    Attributes:
+        epochs: passes over a batch.
+        learning_rate: of Adam at the start; it falls with 1/sqrt(1 + banners/rate_decay_banners)
+            down to rate_floor times.
+        clip: half-width of the interval around 1 outside which rho earns nothing.
+        weight_cap: of the importance weights w_k.
+        kl: beta at the start; it falls with 1/(1 + banners/kl_decay_banners) down to kl_floor.
+        gradient_norm: gradients are scaled down to at most this.
+        horizon_batches: of the moving baseline.
+        threads: of torch on the CPU.
+        device: "auto", "cpu" or "cuda".
+    """
+
+    epochs: int = 2
+    learning_rate: float = 3e-3
+    rate_floor: float = 0.2
+    rate_decay_banners: float = 100_000.0
+    clip: float = 0.2
+    weight_cap: float = 2.0
+    kl: float = 0.05
+    kl_floor: float = 0.01
+    kl_decay_banners: float = 100_000.0
+    gradient_norm: float = 1.0
+    horizon_batches: float = 50.0
+    threads: int = 1
+    device: str = "auto"
+
+
+class Learner:
+    """A policy that learns from rewarded banners, held near its foundation.
+
+    Equal weights, state and batches give equal bits on the CPU: no randomness enters an update.
+    """
+
+    def __init__(
+        self,
+        weights: Weights,
+        foundation: Weights,
+        features: ProductFeatures,
+        settings: LearnerSettings | None = None,
+    ) -> None:
+        self.settings = settings or LearnerSettings()
+        device = choose_device(self.settings.device)
+        compute_deterministically(device, self.settings.threads)
+        self._policy = TorchPolicy.from_weights(weights, features, device)
+        self._foundation = TorchPolicy.from_weights(foundation, features, device)
+        self._optimiser = self._adam()
+        self._baseline = Baseline(self.settings.horizon_batches)
+        self._shown: deque[tuple[int, ...]] = deque(maxlen=_DISTINCT_OVER)
+        self.banners = 0
+        self.updates = 0
+        self.refused = 0
+
+    def _adam(self) -> torch.optim.Adam:
+        return torch.optim.Adam(
+            self._policy.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.99), fused=True
+        )
+
+    @property
+    def products(self) -> int:
+        """Number of products the weights know."""
+        return self._policy.products
+
+    def weights(self) -> dict[str, npt.NDArray[Any]]:
+        """Return a copy of the weights, every tensor of a snapshot."""
+        return self._policy.weights()
+
+    def grow(self, features: ProductFeatures) -> None:
+        """Take the features of a newer catalogue; rows of new products start at zero."""
+        moments = read_moments(self._optimiser, self._policy)
+        self._policy.grow(features)
+        self._foundation.grow(features)
+        self._optimiser = self._adam()
+        load_moments(self._optimiser, self._policy, moments)
+
+    def update(self, batch: Sequence[Reward]) -> dict[str, float]:
+        """Learn from trainable rewards; see `learn`.
+
+        Raises:
+            RewardNotUsable: a record contradicts itself or the catalogue; nothing was learned.
+        """
+        return self.learn([read_example(reward, self.products) for reward in batch])
+
+    def learn(self, examples: Sequence[Example]) -> dict[str, float]:
+        """Learn from a batch and return its health metrics (explained in `trainer.health`).
+
+        When a loss, a gradient or a weight is not finite, weights and moments stay as they were and
+        `refused` is 1.
+        """
+        batch = batch_of(examples, self._policy)
+        kept, sums = self._copy(), self._baseline.sums
+        self._baseline.observe(batch)
+        health = self._update(batch, torch.from_numpy(self._baseline.advantages(batch)))
+        if not (np.isfinite(list(health.values())).all() and self._is_finite()):
+            self._put_back(kept)
+            self._baseline.sums = sums
+            self.refused += 1
+            return {"refused": 1.0}
+        self.banners += int(batch.is_settlement.sum())
+        self.updates += 1
+        self._shown.extend(example.reward.rows for example in examples)
+        return {"refused": 0.0, **health, **self._counts(examples)}
+
+    def _update(self, batch: Batch, advantages: Tensor) -> dict[str, float]:
+        """Do the epochs of one batch: the whole update on one screen."""
+        s, n = self.settings, self.banners
+        beta = max(s.kl / (1.0 + n / s.kl_decay_banners), s.kl_floor)
+        rate = s.learning_rate * max(s.rate_floor, (1.0 + n / s.rate_decay_banners) ** -0.5)
+        eligible, drawn = batch.prepared.candidates.mask, batch.drawn
+        advantages = advantages.to(drawn.device)
+        with torch.no_grad():
+            reference = first_position_log_prob(self._foundation.scores(batch.prepared), eligible)
+        proximal, weight = torch.empty(0), torch.empty(0)
+        health: dict[str, float] = {}
+        for epoch in range(s.epochs):
+            scores = self._policy.scores(batch.prepared)
+            log_prob = position_log_prob(scores, batch.banner, eligible, drawn)  # (B, K)
+            if epoch == 0:
+                proximal = log_prob.detach()
+                weight = (proximal - batch.behaviour_log_prob).exp().clamp(max=s.weight_cap) * drawn
+            ratio = (log_prob - proximal).exp()
+            clipped = ratio.clamp(1.0 - s.clip, 1.0 + s.clip)
+            gain = weight * torch.minimum(ratio * advantages, clipped * advantages)
+            first = first_position_log_prob(scores, eligible)
+            kl = kl_divergence(first, reference).mean()
+            loss = -gain.sum(dim=1).mean() + beta * kl
+            self._optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters(), s.gradient_norm)
+            if not bool(torch.isfinite(loss + norm)):
+                return {"loss": float("nan")}
+            self._optimiser.param_groups[0]["lr"] = rate
+            self._optimiser.step()
+            if epoch == 0:
+                health = self._health(batch, weight, first, kl, norm)
+        health["clip_share"] = _share((ratio != clipped) & drawn, drawn)
+        return {**health, "loss": float(loss), "kl_weight": beta, "learning_rate": rate}
+
+    def _health(
+        self, batch: Batch, weight: Tensor, first: Tensor, kl: Tensor, norm: Tensor
+    ) -> dict[str, float]:
+        used = weight[batch.drawn]
+        return {
+            "entropy_nats": float(entropy(first.detach()).mean()),
+            "kl_nats": float(kl),
+            "gradient_norm": float(norm),
+            "cap_share": _share(used >= self.settings.weight_cap, batch.drawn),
+            "effective_share": float(used.sum() ** 2 / (len(used) * (used**2).sum() + 1e-12)),
+            "reward_per_banner": float(self._baseline.means.sum()),
+            "reward_spread": self._baseline.spread,
+        }
+
+    def _counts(self, examples: Sequence[Example]) -> dict[str, float]:
+        shown = {row for rows in self._shown for row in rows}
+        corrections = sum(example.reward.revision > 0 for example in examples)
+        return {
+            "distinct_products": float(len(shown)),
+            "corrections": float(corrections),
+            "records": float(len(examples)),
+        }
+
+    def _copy(self) -> tuple[list[Tensor], Moments]:
+        parameters = [parameter.detach().clone() for parameter in self._policy.parameters()]
+        return parameters, read_moments(self._optimiser, self._policy)
+
+    @torch.no_grad()
+    def _put_back(self, kept: tuple[list[Tensor], Moments]) -> None:
+        for parameter, value in zip(self._policy.parameters(), kept[0], strict=True):
+            parameter.copy_(value)
+        load_moments(self._optimiser, self._policy, kept[1])
+
+    def _is_finite(self) -> bool:
+        return all(bool(torch.isfinite(value).all()) for value in self._policy.parameters())
+
+    def state(self) -> State:
+        """Return everything the next update depends on, beside foundation, features and settings.
+
+        Returns:
+            "weights/NAME", Adam's moments, and what `restore` needs of the baseline and counters.
+        """
+        shown = np.full((len(self._shown), BANNER_SIZE), -1, np.int32)
+        for place, rows in enumerate(self._shown):
+            shown[place, : len(rows)] = rows
+        return {
+            **{f"weights/{name}": value for name, value in self.weights().items()},
+            **{
+                f"moments/{name}": value
+                for name, value in read_moments(self._optimiser, self._policy).items()
+            },
+            "baseline": self._baseline.sums.copy(),
+            "shown": shown,
+            "counters": np.array([self.banners, self.updates, self.refused], np.int64),
+        }
+
+    def restore(self, state: State) -> None:
+        """Continue where `state` was taken, over the same number of products."""
+
+        def part(prefix: str) -> State:
+            size = len(prefix)
+            return {name[size:]: state[name] for name in state if name.startswith(prefix)}
+
+        features, device = self._policy.features, self._policy.device
+        self._policy = TorchPolicy.from_weights(part("weights/"), features, device)
+        self._optimiser = self._adam()
+        load_moments(self._optimiser, self._policy, part("moments/"))
+        self._baseline.sums = state["baseline"].copy()
+        self._shown.clear()
+        self._shown.extend(tuple(int(row) for row in rows if row >= 0) for rows in state["shown"])
+        self.banners, self.updates, self.refused = (int(count) for count in state["counters"])
+
+
+def _share(part: Tensor, of: Tensor) -> float:
+    return float(part.sum()) / max(float(of.sum()), 1.0)

@@ -1,0 +1,193 @@
+"""Supervised learning of what baskets held next: the two losses over replayed orders.
+
+Dimensions: B orders in a batch, U products scored, T products bought in the batch.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from policy.features import ProductFeatures
+from policy.torch_context import ContextBatch, pack_contexts, shared_candidates
+from policy.torch_network import TorchPolicy
+from trainer.copurchases import CopurchaseTable, copurchase_table
+from trainer.initial_weights import initial_weights
+from trainer.past_orders import Replay
+
+Places = npt.NDArray[np.int64]
+Stage = Literal["softmax", "logistic"]
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisionSettings:
+    """How batches of past orders are made.
+
+    Attributes:
+        batch_orders: orders of one step.
+        view_share: share of orders of which one product is taken as the one viewed, so that both
+            kinds of context are learned.
+        folds: co-purchases that an order is trained with come from other shoppers, in this many
+            groups: otherwise every basket sees itself.
+        every_product_up_to: beyond so many products, a batch is scored on what it bought, what its
+            shoppers buy again, and as many drawn uniformly, weighted for those left out.
+    """
+
+    batch_orders: int = 256
+    view_share: float = 0.5
+    folds: int = 2
+    every_product_up_to: int = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Orders:
+    """A batch: contexts, and the products bought ((T,) which order, which row, order's size)."""
+
+    contexts: ContextBatch
+    order: Tensor
+    row: Tensor
+    size: Tensor
+
+
+def softmax_loss(scores: Tensor, order: Tensor, slot: Tensor, size: Tensor) -> Tensor:
+    """Return the mean over orders of -log softmax summed over what was bought, over sqrt(size).
+
+    Args:
+        scores: (B, U) logits; what is not eligible stands at -1e30.
+        order: (T,) int64, which order a bought product belongs to.
+        slot: (T,) int64, which of the U products it is.
+        size: (T,) how many products that order bought.
+    """
+    log_probs = scores[order, slot] - scores.logsumexp(dim=1)[order]
+    return -(log_probs / size.sqrt()).sum() / len(scores)
+
+
+def logistic_loss(scores: Tensor, order: Tensor, slot: Tensor, weight: Tensor) -> Tensor:
+    """Return the mean over orders of the summed logistic losses of all products.
+
+    Args:
+        scores: (B, U) log-odds of being bought.
+        order: (T,) int64, which order a bought product belongs to.
+        slot: (T,) int64, which of the U products it is.
+        weight: (U,) how many products each stands for.
+    """
+    return ((functional.softplus(scores) @ weight).sum() - scores[order, slot].sum()) / len(scores)
+
+
+class Supervision:
+    """A policy while it learns from some of the replayed orders."""
+
+    def __init__(
+        self,
+        past: Replay,
+        places: Places,
+        features: ProductFeatures,
+        settings: SupervisionSettings,
+        rng: np.random.Generator,
+        device: torch.device,
+    ) -> None:
+        self._past = past
+        self._features = features
+        self._settings = settings
+        self._rng = rng
+        products = len(features.categories)
+        baskets = [past.baskets[place] for place in places]
+        counts = np.bincount(np.concatenate(baskets), minlength=products).astype(np.float64)
+        self._fold_of = past.folds % settings.folds
+        self._places = places
+        self._tables = [
+            self._table(places[self._fold_of[places] != fold]) for fold in range(settings.folds)
+        ]
+        self._published = self._table(places)
+        self.policy = TorchPolicy.from_weights(
+            initial_weights(features, counts, rng), features, device
+        )
+        # What turns logits into log-odds; a softmax does not see it, so no snapshot holds it.
+        rate = max(counts.sum(), 1.0) / len(places) / products
+        self._log_odds = torch.full((1,), float(np.log(rate)), device=device, requires_grad=True)
+
+    def _table(self, places: Places) -> CopurchaseTable:
+        return copurchase_table(
+            [self._past.baskets[place] for place in places], len(self._features.categories)
+        )
+
+    def _use(self, table: CopurchaseTable) -> None:
+        self.policy.neighbour_rows.copy_(torch.from_numpy(table.rows))
+        self.policy.neighbour_weights.copy_(torch.from_numpy(table.weights))
+
+    def train(
+        self, stage: Stage, *, epochs: int, rate: float, told: Callable[[float], None]
+    ) -> None:
+        """Run one stage, "softmax" or "logistic", with an Adam of its own.
+
+        Afterwards the policy has the co-purchases of all shoppers of its orders.
+        """
+        parameters = [*self.policy.parameters(), self._log_odds]
+        optimiser = torch.optim.Adam(parameters, lr=rate, fused=True)
+        steps = [step for _ in range(epochs) for step in self._epoch()]
+        for done, (fold, places) in enumerate(steps):
+            self._use(self._tables[fold])
+            loss = self._loss(stage, places)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            told((done + 1) / len(steps))
+        self._use(self._published)
+
+    def _epoch(self) -> Iterator[tuple[int, Places]]:
+        """Yield batches of one fold each, in random order."""
+        batches = []
+        for fold in range(self._settings.folds):
+            places = self._rng.permutation(self._places[self._fold_of[self._places] == fold])
+            count = max(1, round(len(places) / self._settings.batch_orders))
+            batches += [(fold, part) for part in np.array_split(places, count) if len(part)]
+        self._rng.shuffle(batches)
+        yield from batches
+
+    def _batch(self, places: Places) -> _Orders:
+        viewed = np.full(len(places), -1, np.int64)
+        targets = []
+        for number, place in enumerate(places):
+            basket = self._past.baskets[place]
+            if len(basket) > 1 and self._rng.random() < self._settings.view_share:
+                viewed[number] = self._rng.choice(basket)
+                basket = basket[basket != viewed[number]]
+            targets.append(basket)
+        packed = [self._past.histories[place] for place in places]
+        sizes = torch.tensor([len(target) for target in targets])
+        return _Orders(
+            contexts=pack_contexts(viewed.tolist(), packed, self._features),
+            order=torch.repeat_interleave(torch.arange(len(places)), sizes),
+            row=torch.from_numpy(np.concatenate(targets)),
+            size=torch.repeat_interleave(sizes, sizes),
+        )
+
+    def _products(self, orders: _Orders) -> tuple[Tensor, Tensor]:
+        """Return (U,) rows to score, and how many products each stands for."""
+        products, limit = self.policy.products, self._settings.every_product_up_to
+        if products <= limit:
+            return torch.arange(products), torch.ones(products)
+        certain = torch.unique(torch.cat([orders.row, orders.contexts.repeat_rows]))
+        drawn = torch.from_numpy(self._rng.choice(products, limit, replace=False))
+        drawn = drawn[~torch.isin(drawn, certain)]
+        rows, order = torch.sort(torch.cat([certain, drawn]))
+        others = (products - len(certain)) / max(len(drawn), 1)
+        weight = torch.cat([torch.ones(len(certain)), torch.full((len(drawn),), others)])
+        return rows, weight[order]
+
+    def _loss(self, stage: Stage, places: Places) -> Tensor:
+        orders = self._batch(places)
+        rows, weight = self._products(orders)
+        batch = self.policy.prepare(orders.contexts, shared_candidates(orders.contexts, rows))
+        scores = self.policy.scores(batch)
+        device = scores.device
+        slot = torch.searchsorted(rows, orders.row).to(device)
+        order, size, weight = (part.to(device) for part in (orders.order, orders.size, weight))
+        if stage == "softmax":
+            return softmax_loss(scores + weight.log(), order, slot, size)
+        return logistic_loss(scores + self._log_odds, order, slot, weight)
