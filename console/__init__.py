@@ -1,0 +1,1 @@
+"""What people look at and operate: experiment, policies, explain, learning page, storefront."""

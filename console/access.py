@@ -1,0 +1,99 @@
+"""Who may operate the ring: keys with the scope `operate`, or, without keys, this machine.
+
+A browser that visits a strange page must not be talked into a rollback: operations want a JSON
+content type (which a foreign page cannot send without asking first), refuse a foreign origin, and,
+where loopback is the only guard, a foreign host name as well (a name may be rebound to 127.0.0.1).
+"""
+
+import hashlib
+import hmac
+import ipaddress
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from fastapi import Request
+
+from console.errors import BadRequest, NotAllowed
+
+OPERATE: Final = "operate"
+_SAME_ORIGIN: Final = frozenset({"same-origin", "none"})
+
+
+def _is_loopback(host: str | None) -> bool:
+    if host is None or host == "localhost":
+        return host is not None
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Access:
+    """Checks callers against the API keys.
+
+    Args:
+        keys: scopes by API key; empty: callers on this machine have every scope, others none.
+    """
+
+    def __init__(self, keys: Mapping[str, frozenset[str]]) -> None:
+        self._scopes = {hashlib.sha256(k.encode()).digest(): s for k, s in keys.items()}
+
+    @property
+    def keyed(self) -> bool:
+        """Whether callers need a key."""
+        return bool(self._scopes)
+
+    def require(self, request: Request, scope: str = OPERATE) -> None:
+        """Return when the caller has the scope.
+
+        Raises:
+            NotAllowed: no key, an unknown key, a key without the scope, or not on this machine.
+        """
+        if not self._scopes:
+            if request.client is None or not _is_loopback(request.client.host):
+                raise NotAllowed("without API keys only callers on this machine have this scope")
+            if not _is_loopback(_host_name(request.headers.get("host", ""))):
+                raise NotAllowed("call the console by a loopback name: 127.0.0.1 or localhost")
+            return
+        kind, _, key = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or scope not in self._of(key.strip()):
+            raise NotAllowed(f"needs `Authorization: Bearer KEY` of a key with the scope {scope}")
+
+    def _of(self, key: str) -> frozenset[str]:
+        digest = hashlib.sha256(key.encode(errors="replace")).digest()
+        found: frozenset[str] = frozenset()
+        for known, scopes in self._scopes.items():
+            if hmac.compare_digest(known, digest):
+                found = scopes
+        return found
+
+    def require_operation(self, request: Request) -> None:
+        """Return when the caller may change something, and meant to.
+
+        Raises:
+            NotAllowed: as `require`, or the request comes from another site's page.
+            BadRequest: the content type is not JSON.
+        """
+        if request.headers.get("sec-fetch-site", "none") not in _SAME_ORIGIN:
+            raise NotAllowed("operations are accepted from the console's own pages only")
+        origin = request.headers.get("origin")
+        if origin is not None and _netloc(origin) != request.headers.get("host", "").lower():
+            raise NotAllowed("operations are accepted from the console's own pages only")
+        self.require(request)
+        if request.headers.get("content-type", "").split(";")[0].strip() != "application/json":
+            raise BadRequest("send `Content-Type: application/json` (an empty object will do)")
+
+
+def _netloc(origin: str) -> str | None:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
+def _host_name(header: str) -> str | None:
+    try:
+        return urlsplit("//" + header).hostname
+    except ValueError:
+        return None

@@ -1,0 +1,141 @@
+"""Is every logged impression rewarded exactly once? Counted from the log itself.
+
+A banner is *expected* to have a reward when its `recommended` stands in the log and it was seen
+(not deferred, or confirmed by an impression, a click or a purchase that names it), and either it
+has its reward or the settlement time has passed in the stream time of its partition. It is *lost*
+when it has none, *doubled* when it has more than one revision 0.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from console.generations import Generations
+from console.reading import read_to_end
+from schemas.codec import decode_event, decode_reward
+from schemas.errors import SchemaError
+from schemas.events import Click, Event, Impression, Purchase, Recommended
+from schemas.identity import fingerprint
+from streams.port import Log, Partition, Record
+from streams.topics import EVENTS, REWARDS
+
+LOGGED: Final = 1
+SEEN: Final = 2
+REWARDED: Final = 4
+DOUBLED: Final = 8
+EXPECTED: Final = LOGGED | SEEN
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many banners earned their reward once, never, or too often."""
+
+    expected: int = 0
+    lost: int = 0
+    doubled: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditSettings:
+    """What decides when a banner is overdue.
+
+    Attributes:
+        settlement_seconds: a banner without an earning event settles at zero after so long.
+        grace_seconds: how long the aggregator may need beyond that before a banner counts as lost;
+            0 for an audit after the aggregator has read everything.
+        horizon_seconds: attribution window and lateness: nothing happens to an older banner.
+    """
+
+    settlement_seconds: int = 5
+    grace_seconds: int = 0
+    horizon_seconds: int = 86_400 + 3_600
+
+
+class Audit:
+    """Follows `events` and `rewards`, whichever comes first.
+
+    Memory: one flag byte's dictionary entry (some 100 bytes) per banner of the last one to two
+    horizons.
+    """
+
+    def __init__(self, settings: AuditSettings) -> None:
+        self._settings = settings
+        self._flags = Generations[int](settings.horizon_seconds * 1000)
+        self._due: dict[Partition, deque[tuple[int, int]]] = {}
+        self._overdue: set[int] = set()
+        self._met = 0
+        self._doubled = 0
+
+    def apply(self, record: Record) -> None:
+        """Take in one record of either topic; what cannot be read is the dead letters' matter."""
+        try:
+            if record.partition.topic == REWARDS.name:
+                reward = decode_reward(record.value)
+                self.rewarded(reward.recommendation_id, reward.revision, record.appended_at_ms)
+            elif record.partition.topic == EVENTS.name:
+                self._event(record, decode_event(record.value))
+        except SchemaError:
+            return
+
+    def rewarded(self, recommendation_id: str, revision: int, appended_at_ms: int) -> None:
+        """Take in one reward."""
+        digest = fingerprint(recommendation_id.encode())
+        before = self._flags.get(digest) or 0
+        if revision == 0 and before & REWARDED and not before & DOUBLED:
+            self._doubled += 1
+            self._mark(digest, DOUBLED, appended_at_ms)
+        self._mark(digest, REWARDED, appended_at_ms)
+
+    def _event(self, record: Record, event: Event) -> None:
+        if isinstance(event, Recommended):
+            seen = 0 if event.deferred else SEEN
+            self._shown(event.recommendation_id, LOGGED | seen, record)
+        elif isinstance(event, Impression | Click | Purchase) and event.recommendation_id:
+            self._shown(event.recommendation_id, SEEN, record)
+        self._pass_time(record.partition, record.appended_at_ms)
+
+    def _shown(self, recommendation_id: str, flags: int, record: Record) -> None:
+        digest = fingerprint(recommendation_id.encode())
+        before, after = self._mark(digest, flags, record.appended_at_ms)
+        if after & EXPECTED == EXPECTED and before & EXPECTED != EXPECTED and not after & REWARDED:
+            wait_ms = 1000 * (self._settings.settlement_seconds + self._settings.grace_seconds)
+            due = self._due.setdefault(record.partition, deque())
+            due.append((record.appended_at_ms + wait_ms, digest))
+
+    def _mark(self, digest: int, flags: int, now_ms: int) -> tuple[int, int]:
+        before = self._flags.get(digest) or 0
+        after = before | flags
+        self._flags.put(digest, after, now_ms=now_ms)
+        whole = EXPECTED | REWARDED
+        if after & whole == whole and before & whole != whole:
+            self._met += 1
+            self._overdue.discard(digest)
+        return before, after
+
+    def _pass_time(self, partition: Partition, stream_ms: int) -> None:
+        due = self._due.get(partition)
+        while due and due[0][0] < stream_ms:
+            _, digest = due.popleft()
+            if not (self._flags.get(digest) or 0) & REWARDED:
+                self._overdue.add(digest)
+
+    def counts(self) -> Counts:
+        """Return the counts so far."""
+        lost = len(self._overdue)
+        return Counts(expected=self._met + lost, lost=lost, doubled=self._doubled)
+
+
+def audit(log: Log, settings: AuditSettings) -> Counts:
+    """Return the counts over everything the log holds now, read from its start.
+
+    Let the aggregator finish first: what it has not rewarded yet, though the settlement time has
+    passed in the log, counts as lost.
+
+    Raises:
+        LogUnavailable: the log cannot be reached.
+    """
+    state = Audit(settings)
+    for record in read_to_end(log, (EVENTS.name, REWARDS.name)):
+        state.apply(record)
+    return state.counts()

@@ -1,0 +1,115 @@
+"""The health of the policy in plain words: what each number means, and whether it is fine.
+
+The bounds are where experience says to look, not where something breaks.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import msgspec
+
+Verdict = Literal["fine", "watch", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Meaning:
+    """What people are told of one number.
+
+    Attributes:
+        title: its name in plain words.
+        meaning: what it says, in one sentence.
+        low, high: fine inside; None: no bound.
+        advice: what it may mean outside.
+    """
+
+    title: str
+    meaning: str
+    low: float | None = None
+    high: float | None = None
+    advice: str = ""
+
+
+class Sign(msgspec.Struct, frozen=True, kw_only=True):
+    """One number of a version's health, explained."""
+
+    name: str
+    value: float
+    title: str
+    meaning: str
+    verdict: Verdict
+
+
+MEANINGS: Final[Mapping[str, Meaning]] = {
+    "entropy_nats": Meaning(
+        "Variety of the first product",
+        "How freely the policy chooses the first product of a banner (entropy, in nats).",
+        low=0.3,
+        advice="It has almost stopped exploring: it will hardly notice when shoppers change.",
+    ),
+    "kl_nats": Meaning(
+        "Distance from the foundation",
+        "How far the policy has moved from its foundation (KL divergence, in nats).",
+        high=5.0,
+        advice="It has moved far from what past purchases taught; compare the arms.",
+    ),
+    "distinct_products": Meaning(
+        "Different products shown",
+        "How many different products the last thousand banners held.",
+        low=15,
+        advice="Nearly all shoppers see the same few products.",
+    ),
+    "gradient_norm": Meaning(
+        "Size of the learning step",
+        "Length of the gradient before it is clipped at 1.",
+        high=10.0,
+        advice="Rewards jump; steps are cut to a tenth or less.",
+    ),
+    "clip_share": Meaning(
+        "Share of clipped positions",
+        "Share of positions whose probability moved by more than a fifth in one update.",
+        high=0.5,
+        advice="Each update moves the policy a lot; a lower learning rate is calmer.",
+    ),
+    "capped_share": Meaning(
+        "Share of capped weights",
+        "Share of positions that the policy now finds over twice as likely as when it drew them.",
+        high=0.3,
+        advice="The trainer learns from banners of much older versions; it lags behind.",
+    ),
+    "effective_share": Meaning(
+        "Usable share of each batch",
+        "Effective sample size over the batch: how much the importance weights leave of it.",
+        low=0.3,
+        advice="The trainer learns from banners of much older versions; it lags behind.",
+    ),
+}
+
+
+def explained(health: Mapping[str, float]) -> Sequence[Sign]:
+    """Return the signs of a manifest's health, those we have words for first.
+
+    Example:
+        >>> [sign.verdict for sign in explained({"entropy_nats": 2.0, "kl_nats": 9.0})]
+        ['fine', 'watch']
+    """
+    known = [_sign(name, health[name], MEANINGS[name]) for name in MEANINGS if name in health]
+    others = [
+        Sign(name=name, value=value, title=name.replace("_", " "), meaning="", verdict="unknown")
+        for name, value in sorted(health.items())
+        if name not in MEANINGS
+    ]
+    return known + others
+
+
+def _sign(name: str, value: float, words: Meaning) -> Sign:
+    low = words.low is None or value >= words.low
+    high = words.high is None or value <= words.high
+    fine = low and high  # false for NaN too
+    return Sign(
+        name=name,
+        value=value,
+        title=words.title,
+        meaning=words.meaning if fine else f"{words.meaning} {words.advice}",
+        verdict="fine" if fine else "watch",
+    )
