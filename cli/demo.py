@@ -17,14 +17,17 @@ import msgspec
 from rich.table import Table
 
 from cli import importing, wiring
+from cli.clock import now_ms
 from cli.commands.ring import children
+from cli.demo_marker import DemoMarker, claim
 from cli.errors import BadUsage, CommandFailed
 from cli.output import Output, table
 from cli.settings import Settings
 from cli.supervisor import Supervisor, stop_on_signals
 from cli.worlds import open_world
 from console.audit import AuditSettings, Counts, audit
-from simulator.traffic import TrafficReport, simulate
+from simulator.tally import TrafficReport
+from simulator.traffic import TrafficSettings, simulate
 from simulator.world import World
 
 READY_SECONDS = 90.0
@@ -32,7 +35,9 @@ SETTLED_SECONDS = 90.0
 WATCH_SECONDS = 2.0
 ARM_PERIOD_SECONDS = 5
 """A year passes in minutes here, so a shopper's arm changes every few seconds, not daily."""
-MARKER = "demo.json"
+SHOPPERS_OFFERED = 12
+SECONDS_PER_DELAY = 0.02
+"""Shoppers take this share of the time they would take in life."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,7 @@ class Demo:
 
     def _prepare(self) -> World:
         """Return the world, with its past in the log and a foundation live."""
-        _claim(self.settings.data_dir, self.options.world)
+        claim(self.settings.data_dir, DemoMarker(self.options.world))
         assert self.settings.seed is not None  # noqa: S101 - set by the constructor
         with self.output.progress() as progress:
             watch = importing.Watch(progress)
@@ -108,6 +113,12 @@ class Demo:
                 cache=self.settings.data_dir / "cache",
             )
             watch.step(f"the {self.options.world} world", 1, 1)
+            past = importing.as_orders(world.past_orders())
+            shoppers = tuple(dict.fromkeys(order.user_id for order in reversed(past)))
+            claim(
+                self.settings.data_dir,
+                DemoMarker(self.options.world, shoppers[:SHOPPERS_OFFERED]),
+            )
             log = wiring.open_log(self.settings, member="demo")
             registry = wiring.open_registry(self.settings)
             if registry.live() is None:
@@ -115,14 +126,14 @@ class Demo:
                     log,
                     secret=wiring.secret(self.settings),
                     products=world.products,
-                    orders=importing.as_orders(world.past_orders()),
+                    orders=past,
                     watch=watch,
                 )
                 _, held_out = importing.pretrain_from_log(
                     log, registry, seed=self.settings.seed, device="auto", watch=watch
                 )
                 title = "the foundation on held-out orders"
-                self.output.people.print(table(title, held_out.rows()))
+                self.output.people.print(table(title, importing.held_out_rows(held_out)))
             else:
                 self.output.say("going on with the policy and the log of an earlier demo")
             log.close()
@@ -186,19 +197,25 @@ class Demo:
             done.set()
             thread.join()
 
-    def _send_shoppers(self, world: World) -> TrafficReport:
+    def _send_shoppers(self, world: World) -> list[TrafficReport]:
         """Send visits, stream after stream, until enough banners or Ctrl-C."""
         assert self.settings.seed is not None  # noqa: S101 - set by the constructor
-        return asyncio.run(
-            simulate(
-                self._url(self.settings.port),
-                world,
-                banners=self.options.banners,
+        sent: list[TrafficReport] = []
+        left = self.options.banners
+        while (left is None or left > 0) and not self.stop.is_set():
+            settings = TrafficSettings(
+                seed=self.settings.seed + len(sent),
                 rate=self.options.rate,
-                seed=self.settings.seed,
-                stop=self.stop,
+                time_scale=SECONDS_PER_DELAY,
+                api_key=wiring.key_with(self.settings, "recommend", "events:server"),
             )
-        )
+            url = self._url(self.settings.port)
+            report = asyncio.run(
+                simulate(url, world, clock=now_ms, banners=left, settings=settings, stop=self.stop)
+            )
+            sent.append(report)
+            left = None if left is None else left - report.visits
+        return sent
 
     def _experiment(self) -> dict[str, Any]:
         """Return the console's report so far; empty while it restarts."""
@@ -236,7 +253,7 @@ class Demo:
         arms = self._experiment().get("arms", {})
         return bool(sum(arm["banners"] for arm in arms.values()) >= banners)
 
-    def _report(self, sent: TrafficReport, audited: Counts, seconds: float) -> dict[str, Any]:
+    def _report(self, sent: list[TrafficReport], audited: Counts, seconds: float) -> dict[str, Any]:
         report = self._experiment()
         report["rewards"] = msgspec.to_builtins(audited)
         report["world"] = self.options.world
@@ -272,24 +289,6 @@ def _answers(url: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def _claim(data_dir: Path, world: str) -> None:
-    """Mark the data directory as this world's.
-
-    Raises:
-        BadUsage: it holds another world, or data that no demo made.
-    """
-    marker = data_dir / MARKER
-    if marker.exists():
-        found = msgspec.json.decode(marker.read_bytes())["world"]
-        if found != world:
-            raise BadUsage(f"{data_dir} holds the {found} demo: give another --data-dir")
-        return
-    if (data_dir / "registry").exists():
-        raise BadUsage(f"{data_dir} holds data of its own: give another --data-dir")
-    data_dir.mkdir(parents=True, exist_ok=True)
-    marker.write_bytes(msgspec.json.encode({"world": world}))
 
 
 def sentence(report: dict[str, Any]) -> str:

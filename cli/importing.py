@@ -22,7 +22,8 @@ from streams.port import Log, Message, Record
 from streams.topics import EVENTS, PRODUCTS
 
 if TYPE_CHECKING:
-    from trainer.pretraining import HeldOutReport, PastOrder
+    from trainer.held_out import HeldOutReport
+    from trainer.past_orders import PastOrder
 
 MESSAGES_PER_APPEND = 2_000
 RECORDS_PER_POLL = 5_000
@@ -152,7 +153,7 @@ def past_orders(log: Log, watch: Watch) -> "list[PastOrder]":
 
     An order that was delivered twice counts once; parts of a large order are one order.
     """
-    from trainer.pretraining import PastOrder
+    from trainer.past_orders import PastOrder
 
     orders: dict[tuple[bytes, str], tuple[int, dict[int, None]]] = {}
     for count, record in enumerate(read_all(log, EVENTS.name)):
@@ -206,7 +207,7 @@ def pretrain_from_log(
         progress=lambda done, text: watch.step(f"pretraining: {text}", done, 1.0),
     )
     manifest = registry.publish_foundation(
-        weights, catalogue_version=catalogue.version, health=report.figures()
+        weights, catalogue_version=catalogue.version, health=_figures(report)
     )
     registry.promote(manifest.version, reason="pretrained")
     return manifest, report
@@ -223,3 +224,31 @@ def as_orders(orders: Iterable[Any]) -> list[PastOrderLines]:
         )
         for order in orders
     ]
+
+
+def held_out_rows(report: "HeldOutReport") -> list[dict[str, object]]:
+    """Return the report as one row for the policy and each heuristic."""
+    named = {
+        "policy": report.policy,
+        "own frequent products": report.own_frequent,
+        "popularity": report.popularity,
+    }
+    return [
+        {
+            "banner": name,
+            "recall_at_5": f"{quality.recall_at_5:.4f}",
+            "ndcg_at_5": f"{quality.ndcg_at_5:.4f}",
+            "hits_of_5": f"{quality.hits:.4f}",
+        }
+        for name, quality in named.items()
+    ]
+
+
+def _figures(report: "HeldOutReport") -> dict[str, float]:
+    return {
+        "held_out_recall_at_5": report.policy.recall_at_5,
+        "held_out_ndcg_at_5": report.policy.ndcg_at_5,
+        "held_out_own_frequent_recall_at_5": report.own_frequent.recall_at_5,
+        "held_out_popularity_recall_at_5": report.popularity.recall_at_5,
+        "sharpness": report.sharpness,
+    }

@@ -22,6 +22,7 @@ from streams.port import Log
 from streams.topics import TOPICS
 
 if TYPE_CHECKING:
+    from projections.history.redis import RedisSettings
     from service.wiring import ServiceSettings
 
 log = structlog.get_logger(__name__)
@@ -102,7 +103,7 @@ def history_reader(settings: Settings) -> HistoryReader:
     if settings.history == "redis":
         from projections.history.redis import RedisHistoryReader
 
-        return RedisHistoryReader(settings.redis_url.get_secret_value())
+        return RedisHistoryReader(_redis(settings), clock=now_ms)
     from projections.history.sqlite import SqliteHistoryReader
 
     return SqliteHistoryReader(_history_file(settings))
@@ -113,10 +114,16 @@ def history_store(settings: Settings) -> HistoryStore:
     if settings.history == "redis":
         from projections.history.redis import RedisHistoryStore
 
-        return RedisHistoryStore(settings.redis_url.get_secret_value())
+        return RedisHistoryStore(_redis(settings))
     from projections.history.sqlite import SqliteHistoryStore
 
     return SqliteHistoryStore(_history_file(settings))
+
+
+def _redis(settings: Settings) -> "RedisSettings":
+    from projections.history.redis import RedisSettings
+
+    return RedisSettings(url=settings.redis_url.get_secret_value())
 
 
 def _history_file(settings: Settings) -> Path:
@@ -155,12 +162,45 @@ def service_settings(settings: Settings) -> "ServiceSettings":
     )
 
 
+def key_scopes(settings: Settings) -> dict[str, frozenset[str]]:
+    """Return the scopes of each API key; empty: there are no keys.
+
+    Raises:
+        BadUsage: the setting has another form.
+    """
+    from service.api_keys import ApiKeys
+    from service.errors import KeysNotReadable
+
+    text = settings.api_keys.get_secret_value() if settings.api_keys else ""
+    try:
+        ApiKeys.parse(text)
+    except KeysNotReadable as problem:
+        raise BadUsage(f"QUINTET_API_KEYS: {problem}") from None
+    entries = [entry.strip().partition(":") for entry in text.split(",") if entry.strip()]
+    return {key: frozenset(scopes.split("+")) for key, _, scopes in entries}
+
+
+def key_with(settings: Settings, *scopes: str) -> str | None:
+    """Return a key that has all of `scopes`; None: there are no keys, and none is needed.
+
+    Raises:
+        BadUsage: there are keys, but none has them all.
+    """
+    known = key_scopes(settings)
+    found = [key for key, given in known.items() if given.issuperset(scopes)]
+    if known and not found:
+        raise BadUsage(f"no API key has the scopes {', '.join(scopes)}")
+    return found[0] if found else None
+
+
 def require_loopback_or_keys(settings: Settings) -> None:
     """Refuse to listen beyond loopback without API keys.
 
     Raises:
-        BadUsage: the host is reachable from elsewhere and there are no keys.
+        BadUsage: the host is reachable from elsewhere and there are no keys, or they cannot be
+            read.
     """
+    key_scopes(settings)
     if settings.api_keys is None and settings.host not in {"127.0.0.1", "::1", "localhost"}:
         raise BadUsage(
             f"host {settings.host} is reachable from elsewhere: set QUINTET_API_KEYS, or listen on "

@@ -42,7 +42,7 @@ class Random(Frozen):
     def banner(self, situation: Situation) -> Rows:
         """Return five rows, never the product viewed."""
         drawn = self.rng.choice(self.products, BANNER_SIZE + 1, replace=False)
-        return drawn[drawn != situation.viewed_row][:BANNER_SIZE]
+        return np.asarray(drawn[drawn != situation.viewed_row][:BANNER_SIZE])
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Popular(Frozen):
     def banner(self, situation: Situation) -> Rows:
         """Return the most popular rows without the product viewed."""
         best = self.rows[: BANNER_SIZE + 1]
-        return best[best != situation.viewed_row][:BANNER_SIZE]
+        return np.asarray(best[best != situation.viewed_row][:BANNER_SIZE])
 
 
 @dataclass

@@ -1,17 +1,14 @@
 """`quintet import`, `pretrain`, `dead-letters`: what goes into the log beside the ring."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from cli import wiring
-from cli.errors import BadUsage, CommandFailed
+from cli.errors import BadUsage
 from cli.output import Output, table
 from cli.settings import Settings
-
-if TYPE_CHECKING:
-    from streams.port import Log
 
 PRODUCTS_PER_APPEND = 5_000
 ORDERS_PER_APPEND = 2_000
@@ -39,8 +36,7 @@ def import_files(
 
     if products is None and purchases is None:
         raise BadUsage("give --products FILE, --purchases FILE, or both")
-    log = wiring.open_log(settings, member="import")
-    with output.progress() as progress:
+    with wiring.opened_log(settings, member="import") as log, output.progress() as progress:
         imported = importing.import_files(
             log,
             secret=wiring.secret(settings),
@@ -48,7 +44,6 @@ def import_files(
             purchases=purchases,
             watch=importing.Watch(progress),
         )
-    log.close()
     for refused in imported.refused[:EXAMPLES_SHOWN]:
         output.say(f"refused: {refused}")
     output.result(
@@ -72,8 +67,7 @@ def pretrain(
     """
     from cli import importing
 
-    log = wiring.open_log(settings, member="pretrain")
-    with output.progress() as progress:
+    with wiring.opened_log(settings, member="pretrain") as log, output.progress() as progress:
         manifest, report = importing.pretrain_from_log(
             log,
             wiring.open_registry(settings),
@@ -81,10 +75,9 @@ def pretrain(
             device=device,
             watch=importing.Watch(progress),
         )
-    log.close()
-    rows = report.rows()
+    rows = importing.held_out_rows(report)
     output.result(
-        {"version": manifest.version, "held_out": report.as_dict()},
+        {"version": manifest.version, "held_out": report},
         table(f"policy {manifest.version} is live; held-out orders by time", rows),
     )
 
@@ -93,7 +86,8 @@ def list_dead_letters(settings: Settings, output: Output) -> None:
     """List events that could not be read, with where they stood and why."""
     from streams.dead_letters import read_all
 
-    log = wiring.open_log(settings, member="dead-letters")
+    with wiring.opened_log(settings, member="dead-letters") as log:
+        letters = read_all(log)
     rows = [
         {
             "number": found.number,
@@ -103,9 +97,8 @@ def list_dead_letters(settings: Settings, output: Output) -> None:
             "reason": found.letter.reason,
             "replayed": found.replayed,
         }
-        for found in read_all(log)
+        for found in letters
     ]
-    log.close()
     output.result(rows, table(f"{len(rows)} dead letters", rows) if rows else "no dead letters")
 
 
@@ -115,9 +108,8 @@ def show_dead_letter(
     """Show one dead letter with its content."""
     from streams.dead_letters import read_all
 
-    log = wiring.open_log(settings, member="dead-letters")
-    found = [item for item in read_all(log) if item.number == number]
-    log.close()
+    with wiring.opened_log(settings, member="dead-letters") as log:
+        found = [item for item in read_all(log) if item.number == number]
     if not found:
         raise BadUsage(f"there is no dead letter {number}: see `quintet dead-letters list`")
     letter = found[0].letter
@@ -135,13 +127,6 @@ def replay_dead_letters(
     """Append dead letters to their topics again, after what made them unreadable is mended."""
     from streams.dead_letters import replay
 
-    log = wiring.open_log(settings, member="dead-letters")
-    count = replay(log, numbers)
-    log.close()
+    with wiring.opened_log(settings, member="dead-letters") as log:
+        count = replay(log, numbers)
     output.result({"replayed": count}, f"replayed {count} events")
-
-
-def require_products(log: "Log") -> None:
-    """Raise when the catalogue is empty."""
-    if not sum(log.end_offsets("products").values()):
-        raise CommandFailed("the catalogue is empty: run `quintet import --products FILE` first")

@@ -128,13 +128,14 @@ def train(
 
 def console(settings: Settings, parent_pid: ParentPid = None) -> None:
     """Show the pages: learning, storefront, policies, explain."""
+    from cli.console_app import console_app
     from service import server
 
     wiring.require_loopback_or_keys(settings)
     _begin("console", settings, parent_pid)
     listener = _listener(lambda: server.listening(settings.host, settings.console_port))
     with wiring.opened_log(settings, member="console") as events:
-        server.serve(wiring.console_app(settings, events), listener)
+        server.serve(console_app(settings, events), listener)
 
 
 def _begin(process: str, settings: Settings, parent_pid: int | None) -> threading.Event:

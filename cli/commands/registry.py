@@ -87,7 +87,6 @@ def resume(settings: Settings, output: Output) -> None:
 
 
 def _announce(settings: Settings, kind: str, live: Live) -> None:
-    log = wiring.open_log(settings, member="policies")
     announcement = Announcement(
         kind=kind,  # type: ignore[arg-type]
         version=live.version,
@@ -95,8 +94,8 @@ def _announce(settings: Settings, kind: str, live: Live) -> None:
         process="cli",
         reason=live.reason,
     )
-    log.append(POLICIES.name, [Message(None, encode(announcement))])
-    log.close()
+    with wiring.opened_log(settings, member="policies") as log:
+        log.append(POLICIES.name, [Message(None, encode(announcement))])
 
 
 def explain(
@@ -105,11 +104,22 @@ def explain(
     recommendation_id: Annotated[str, typer.Argument(help="from an answer of /recommend")],
 ) -> None:
     """Tell one banner's whole life: context, propensities, events, points, the update."""
-    from cli.explaining import explained, explained_text
+    from cli.explaining import explained_text
+    from console.errors import ConsoleError
+    from console.explain import Explainer
+    from projections.catalogue import read_catalogue
+    from schemas.errors import SchemaError
 
-    log = wiring.open_log(settings, member="explain")
-    found = explained(log, wiring.open_registry(settings), recommendation_id)
-    log.close()
+    horizon = settings.attribution_window_seconds + settings.lateness_seconds
+    with wiring.opened_log(settings, member="explain") as log:
+        catalogue = read_catalogue(log)
+        explainer = Explainer(
+            log, wiring.open_registry(settings), lambda: catalogue, horizon_seconds=horizon
+        )
+        try:
+            found = explainer.explain(recommendation_id)
+        except (ConsoleError, SchemaError) as problem:
+            raise BadUsage(f"{recommendation_id}: {problem}") from None
     output.result(found, explained_text(found))
 
 

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import typer
 
 from cli import wiring
+from cli.clock import now_ms
 from cli.errors import BadUsage
 from cli.output import Output, table
 from cli.settings import Settings
@@ -92,23 +93,24 @@ def simulate(
     The service must know the world's products: `quintet demo` imports them.
     """
     from cli.worlds import open_world
+    from simulator.traffic import TrafficSettings
     from simulator.traffic import simulate as send
 
     stop = threading.Event()
     stop_on_signals(stop)
-    shoppers = open_world(world, seed=settings.seed or 0, cache=settings.data_dir / "cache")
+    seed = settings.seed or 0
+    shoppers = open_world(world, seed=seed, cache=settings.data_dir / "cache")
     with output.progress() as progress:
         task = progress.add_task("banners", total=banners)
         sent = asyncio.run(
             send(
                 url,
                 shoppers,
+                clock=now_ms,
                 banners=banners,
-                rate=rate,
-                api_key=api_key,
-                seed=settings.seed or 0,
+                settings=TrafficSettings(seed=seed, rate=rate, api_key=api_key),
                 stop=stop,
-                on_progress=lambda count: progress.update(task, completed=count),
+                on_progress=lambda so_far: progress.update(task, completed=so_far.visits),
             )
         )
     output.result(sent)

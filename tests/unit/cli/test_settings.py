@@ -1,0 +1,68 @@
+import inspect
+from pathlib import Path
+
+import pytest
+
+from cli.errors import BadUsage
+from cli.options import command_with_settings, read_settings
+from cli.settings import Settings, described
+from cli.wiring import require_loopback_or_keys
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_flag_goes_over_the_environment_over_the_file_over_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / ".env").write_text("QUINTET_PORT=1001\nQUINTET_WORKERS=3\nQUINTET_SEED=5\n")
+    monkeypatch.setenv("QUINTET_PORT", "1002")
+    monkeypatch.setenv("QUINTET_SEED", "6")
+
+    found = read_settings({"port": "1003"})
+
+    assert (found.port, found.seed, found.workers, found.console_port) == (1003, 6, 3, 8081)
+
+
+def test_every_value_that_cannot_be_used_is_named():
+    with pytest.raises(BadUsage) as refused:
+        read_settings({"port": "many", "control_share": "2", "secret": "short"})
+
+    for name in ("QUINTET_PORT", "QUINTET_CONTROL_SHARE", "QUINTET_SECRET"):
+        assert name in str(refused.value)
+
+
+def test_a_secret_never_stands_in_an_error():
+    with pytest.raises(BadUsage) as refused:
+        read_settings({"secret": "sesame"})
+
+    assert "sesame" not in str(refused.value)
+
+
+def test_settings_survive_their_way_to_a_child_process(monkeypatch: pytest.MonkeyPatch):
+    given = read_settings({"secret": "0123456789abcdef", "seed": "7", "retention_days": "1.5"})
+    for name, value in given.as_environment().items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings() == given
+
+
+def test_every_setting_is_a_flag_of_a_command_and_says_what_it_means():
+    def command(settings: Settings) -> None:
+        """Do nothing."""
+
+    flags = set(inspect.signature(command_with_settings(command)).parameters)
+
+    assert flags == set(Settings.model_fields)
+    assert all(meaning for _, _, meaning in described())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "shop.example"])
+def test_nothing_listens_beyond_loopback_without_keys(host: str):
+    with pytest.raises(BadUsage, match="QUINTET_API_KEYS"):
+        require_loopback_or_keys(read_settings({"host": host}))
+
+    require_loopback_or_keys(read_settings({"host": host, "api_keys": "k:recommend"}))
+    require_loopback_or_keys(read_settings({"host": "127.0.0.1"}))
