@@ -131,6 +131,7 @@ class SqliteHistoryStore:
                 connection.execute("PRAGMA page_size = 8192")
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("PRAGMA secure_delete = ON")  # an erased user's bytes go too
                 for table in _TABLES:
                     connection.execute(table)
             except sqlite3.Error:
