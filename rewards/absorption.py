@@ -6,7 +6,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from rewards import attribution
-from rewards.ledger import NEVER, SEEN, Ledger, Life, Line, LineKey, Mark, Rating
+from rewards.ledger import NEVER, SEEN, UNHEARD, Ledger, Life, Line, LineKey, Mark, Rating, told_at
 from rewards.specification import RewardSpecification
 from schemas.events import (
     AddToCart,
@@ -170,7 +170,7 @@ class Absorber:
         if named is not None and named in ledger.erased:
             return Absorbed("erased")
         stranger = event.user_key is not None and event.user_key != key
-        return self._by_type(ledger, event, (stranger, ms))
+        return self._by_type(ledger, event, told_at(ms, stranger=stranger))
 
     def _by_type(self, ledger: Ledger, event: ReportedEvent, told: Mark) -> Absorbed:
         if isinstance(event, Click):
@@ -180,16 +180,15 @@ class Absorber:
         if isinstance(event, Purchase):
             return self._purchased(ledger, event, told)
         if isinstance(event, Refund):
-            return self._refunded(ledger, event, told[1])
+            return self._refunded(ledger, event, told[0])
         if isinstance(event, RatingEvent):
             return self._rated(ledger, event, told)
         return Absorbed("ignored")
 
-    def _fault(self, life: Life, product_id: str, ms: int, *, stranger: bool) -> Outcome | None:
+    def _fault(self, life: Life, product_id: str, told: Mark) -> Outcome | None:
         """Return why an event that names a known banner earns nothing; None: it may earn."""
-        if life.stamp_ms == NEVER:
-            return None
-        if stranger and life.of_user:
+        ms = told[0]
+        if life.heard_ms(told) == UNHEARD:
             return "forged"
         if product_id and product_id not in life.product_ids:
             return "forged"
@@ -210,9 +209,9 @@ class Absorber:
             return None, "unattributed"
         life = ledger.lives.get(named)
         if life is not None and life.stamp_ms != NEVER:
-            fault = self._fault(life, product_id, told[1], stranger=told[0])
+            fault = self._fault(life, product_id, told)
             return (life, "applied") if fault is None else (None, fault)
-        unknown = self._unknown(named, told[1])
+        unknown = self._unknown(named, told[0])
         if unknown == "late":
             return None, "late"
         return ledger.lives.setdefault(named, Life()), unknown
@@ -233,12 +232,14 @@ class Absorber:
         life, outcome = self._named(ledger, event, product_id, told)
         if life is None or event.recommendation_id is None:
             return Absorbed(outcome)
-        life.rate(event.event_id, Rating(told[1], source, product_id, event.value, told[0]))
+        life.rate(
+            event.event_id, Rating(told[0], source, product_id, event.value, told[1] == UNHEARD)
+        )
         return Absorbed(outcome, frozenset((event.recommendation_id,)))
 
     def _purchased(self, ledger: Ledger, event: Purchase, told: Mark) -> Absorbed:
         named, order = event.recommendation_id, event.order_id or event.event_id
-        stranger, ms = told
+        ms, stranger = told[0], told[1] == UNHEARD
         keys = list(dict.fromkeys((order, line.product_id) for line in event.lines))
         outcome: Outcome = "unattributed"
         touched: set[str] = set()

@@ -29,11 +29,9 @@ class Earned(NamedTuple):
 
 
 def _confirmations(life: Life) -> Iterable[int]:
-    for product_id, (stranger, ms) in (*life.marks.items(), *life.named.items()):
-        if stranger and life.of_user:
-            continue
+    for product_id, mark in (*life.marks.items(), *life.named.items()):
         if product_id == SEEN or product_id in life.product_ids:
-            yield ms
+            yield life.heard_ms(mark)
 
 
 def impression(life: Life, specification: RewardSpecification) -> int:
@@ -116,9 +114,7 @@ def earned(ledger: Ledger, recommendation_id: str, specification: RewardSpecific
     clicked = tuple(
         place
         for place, product_id in enumerate(life.product_ids)
-        if (mark := life.marks.get(product_id)) is not None
-        and mark[1] <= last_ms
-        and not (mark[0] and life.of_user)
+        if (mark := life.marks.get(product_id)) is not None and life.heard_ms(mark) <= last_ms
     )
     closes_ms = life.impression_ms + specification.horizon_ms
     bought = _bought(ledger, recommendation_id, life, closes_ms)

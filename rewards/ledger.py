@@ -20,8 +20,22 @@ SEEN: Final = ""
 
 LineKey = tuple[str, str]
 """(order_id or else event_id, product_id) of a bought or refunded line."""
-Mark = tuple[bool, int]
-"""(a stranger said so, append time): a stranger is another user than the routing key's."""
+UNHEARD: Final = 1 << 62
+Mark = tuple[int, int]
+"""(earliest time anyone said so, earliest time one who is no stranger did; UNHEARD: nobody).
+
+A stranger is another user than the routing key's.
+"""
+
+
+def told_at(ms: int, *, stranger: bool) -> Mark:
+    """Return the mark of one event."""
+    return ms, UNHEARD if stranger else ms
+
+
+def _merged(marks: dict[str, Mark], product_id: str, told: Mark) -> None:
+    known = marks.get(product_id, told)
+    marks[product_id] = min(known[0], told[0]), min(known[1], told[1])
 
 
 class Rating(msgspec.Struct, frozen=True, array_like=True):
@@ -82,11 +96,11 @@ class Life(msgspec.Struct, array_like=True):
 
     def mark(self, product_id: str, told: Mark) -> None:
         """Merge a click (or, with SEEN, an impression event)."""
-        self.marks[product_id] = min(told, self.marks.get(product_id, told))
+        _merged(self.marks, product_id, told)
 
     def name(self, product_id: str, told: Mark) -> None:
         """Merge a purchase that names this banner."""
-        self.named[product_id] = min(told, self.named.get(product_id, told))
+        _merged(self.named, product_id, told)
 
     def rate(self, event_id: str, rating: Rating) -> None:
         """Merge a rating event."""
@@ -94,11 +108,15 @@ class Life(msgspec.Struct, array_like=True):
         if known is None or rating.ms < known.ms:
             self.ratings[event_id] = rating
 
+    def heard_ms(self, mark: Mark) -> int:
+        """Return when those said so who may speak of this banner; UNHEARD: nobody."""
+        return mark[self.of_user]
+
     def counted_from(self) -> int:
         """Return the time from which this life's window and lateness count."""
         if self.stamp_ms != NEVER:
             return max(self.stamp_ms, self.impression_ms)
-        times = [ms for _, ms in (*self.marks.values(), *self.named.values())]
+        times = [ms for ms, _ in (*self.marks.values(), *self.named.values())]
         times += [rating.ms for rating in self.ratings.values()]
         return min(times, default=0)
 
@@ -122,7 +140,7 @@ class Ledger(msgspec.Struct, array_like=True):
     refunds: dict[LineKey, int] = {}
     seen: dict[str, tuple[int, int]] = {}
     erased: dict[str, int] = {}
-    wake_ms: int = 1 << 62
+    wake_ms: int = UNHEARD
 
     def is_empty(self) -> bool:
         """Return whether nothing is left to remember."""
@@ -166,7 +184,7 @@ class Ledger(msgspec.Struct, array_like=True):
         }
         self.seen = {key: told for key, told in self.seen.items() if told[1] > since}
         self.erased = {key: until for key, until in self.erased.items() if until > now_ms}
-        self.wake_ms = min(self._expiries(horizon_ms), default=1 << 62)
+        self.wake_ms = min(self._expiries(horizon_ms), default=UNHEARD)
         return closed
 
     def _expiries(self, horizon_ms: int) -> Iterable[int]:

@@ -8,10 +8,11 @@ from rewards.settlement import Keyed, PartitionRewards
 from rewards.specification import RewardSpecification
 from schemas import codec
 from schemas.errors import SchemaError, UnknownSchemaVersion
-from schemas.events import DeadLetter, Event, Recommended, Tick
+from schemas.events import Event, Recommended, Tick
 from schemas.identity import ROUTING_KEY_BYTES
+from streams.dead_letters import bury
 from streams.port import Output, Partition, Record, StateChange
-from streams.topics import DEAD, REWARDS
+from streams.topics import REWARDS
 
 READER: Final = "aggregate"
 
@@ -67,7 +68,7 @@ class PartitionWork:
         try:
             event = _readable(record)
         except SchemaError as problem:
-            self._outputs.append(_bury(record, str(problem), READER))
+            self._outputs.append(bury(record, str(problem), READER))
             self._tally["dead_letters", _fault(record, problem)] += 1
             return
         if isinstance(event, Tick):
@@ -112,17 +113,3 @@ def _fault(record: Record, problem: SchemaError) -> str:
     if isinstance(problem, UnknownSchemaVersion):
         return "version"
     return "not_json" if str(problem).startswith("not JSON") else "schema"
-
-
-def _bury(record: Record, reason: str, reader: str) -> Output:
-    letter = DeadLetter(
-        topic=record.partition.topic,
-        partition=record.partition.number,
-        offset=record.offset,
-        appended_at_ms=record.appended_at_ms,
-        reason=reason,
-        reader=reader,
-        key=record.key,
-        value=record.value,
-    )
-    return Output(DEAD.name, record.key, codec.encode(letter))

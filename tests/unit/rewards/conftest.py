@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from rewards.settlement import PartitionRewards
+from rewards.specification import RewardSpecification
 from schemas import codec
 from schemas.events import (
     Click,
@@ -178,7 +180,7 @@ class MemoryConsumer:
             return []
         if self.positions is None:
             self.positions = {p: self.kept.offsets.get(p, 0) for p in sorted(self.all)}
-            self.on_assigned(self.all)
+            (self.on_assigned or set)(self.all)
         records = []
         for partition, position in self.positions.items():
             found = self.log.records[partition][position : position + max_records - len(records)]
@@ -242,3 +244,40 @@ def memory_log():
 @pytest.fixture(scope="session")
 def standing_clock():
     return Clock
+
+
+class Story:
+    """Tells a fold what happened at which second, and keeps what it said."""
+
+    def __init__(self, specification=None, key=KEY):
+        self.specification = specification or RewardSpecification()
+        self.fold = PartitionRewards(self.specification)
+        self.key = key
+        self.rewards = []
+        self.outcomes = []
+        self.kept = {}
+
+    def at(self, seconds, *events):
+        ms = T0 + round(1_000 * seconds)
+        self.rewards += [keyed.reward for keyed in self.fold.advance(ms)]
+        for event in events:
+            outcome, rewards = self.fold.apply(self.key, event, ms)
+            self.outcomes.append(outcome)
+            self.rewards += [keyed.reward for keyed in rewards]
+        return self
+
+    def revisions(self):
+        """Return (number of the banner, revision, points) of every reward so far."""
+        return [(each.recommendation_id[25], each.revision, each.points) for each in self.rewards]
+
+    def reload(self):
+        """Keep the state, lose everything else."""
+        self.kept.update(self.fold.changes())
+        self.fold = PartitionRewards(self.specification)
+        self.fold.load((name, value) for name, value in self.kept.items() if value is not None)
+        return self
+
+
+@pytest.fixture(scope="session")
+def story():
+    return Story

@@ -82,8 +82,11 @@ def test_a_rating_counts_by_its_source_and_a_source_without_weight_is_a_shadow()
         2,
         set(),
         set(),
-        [RatedPosition("judge", 0, 0.5), RatedPosition("judge", None, 1.0)]
-        + [RatedPosition("stranger", 1, 100.0)],
+        [
+            RatedPosition("judge", 0, 0.5),
+            RatedPosition("judge", None, 1.0),
+            RatedPosition("shadow", 1, 100.0),
+        ],
     )
 
     assert points == (2.0, 1.0)
