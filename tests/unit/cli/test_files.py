@@ -152,7 +152,7 @@ def test_many_bad_rows_are_counted_and_some_shown(file: Path) -> None:
         (b"product_id,title,\np,A,\n", "line 1: unknown column ''"),
         (b"product_id;title\np;A\n", "line 1: the columns are not separated by commas"),
         (b"product_id\ttitle\np\tA\n", "line 1: the columns are not separated by commas"),
-        (b"product_id,title\np1,A\np2,caf\xe9\n", "line 3: byte 0xe9 is not UTF-8; save it"),
+        (b"product_id,title\np1,A\np2,\xc4pfel\n", "line 3: byte 0xc4 is not UTF-8; save it"),
         ("product_id,title\np1,A\n".encode("utf-16"), "the text is UTF-16"),
         (b'product_id,title\np1,A\np2,"A\np3,B\n', "line 3: quotes are not closed"),
         (b'product_id,title\np1,A\np2,"' + b"A\n" * 100_000, "line 3: quotes are not closed"),
