@@ -2,18 +2,20 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from msgspec.json import encode
 
 
-def expiry(at_ms: int) -> str:
-    """Return RFC 3339, UTC, whole seconds.
+@lru_cache(maxsize=16)
+def expiry(at_seconds: int) -> str:
+    """Return RFC 3339, UTC.
 
     Example:
-        >>> expiry(1_700_000_000_999)
+        >>> expiry(1_700_000_000)
         '2023-11-14T22:13:20Z'
     """
-    moment = datetime.fromtimestamp(at_ms // 1000, UTC)
+    moment = datetime.fromtimestamp(at_seconds, UTC)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

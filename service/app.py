@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -87,10 +87,15 @@ def create_app(dependencies: Dependencies) -> FastAPI:
         redoc_url=None,
         openapi_url="/openapi.json",
         lifespan=dependencies.lifespan,
+        redirect_slashes=False,
+        # Off, because asking whether anybody listens costs a tenth of an empty request.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
-    app.include_router(_shop_routes(dependencies))
-    app.include_router(_operator_routes(dependencies))
-    app.include_router(_health_routes(dependencies, app))
+    app.router.route_class = ByteRoute
+    # On the app itself: the routes of an included router are matched twice.
+    _add_shop_routes(app, dependencies)
+    _add_operator_routes(app, dependencies)
+    _add_health_routes(app, dependencies)
     problems.install(app)
     if dependencies.cors_origins:
         app.add_middleware(
@@ -104,17 +109,15 @@ def create_app(dependencies: Dependencies) -> FastAPI:
     return app
 
 
-def _shop_routes(on: Dependencies) -> APIRouter:
-    router = APIRouter(route_class=ByteRoute)
-
-    @router.post("/recommend", **documents.RECOMMEND)
+def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
+    @app.post("/recommend", **documents.RECOMMEND)
     async def recommend(request: Request) -> Response:
         on.api_keys.require(request, api_keys.RECOMMEND)
         body = await bodies.read_body(request, RECOMMEND_BYTES, bodies.JSON)
         answer = await on.recommender.recommend(bodies.decode_recommend(body))
         return Response(answer, media_type=_JSON)
 
-    @router.post("/events", **documents.EVENTS)
+    @app.post("/events", **documents.EVENTS)
     async def events(request: Request) -> Response:
         scopes = on.api_keys.require(request, api_keys.EVENTS_BROWSER, api_keys.EVENTS_SERVER)
         trusted = api_keys.EVENTS_SERVER in scopes
@@ -133,8 +136,6 @@ def _shop_routes(on: Dependencies) -> APIRouter:
         if messages:
             await _durable(on, "events", messages)
         return _accepted(EventsResponse(results=tuple(results)))
-
-    return router
 
 
 def _judged(
@@ -173,10 +174,8 @@ async def _durable(on: Dependencies, topic: str, messages: Sequence[Message]) ->
         raise TryLater("the log did not answer in time; send them again") from problem
 
 
-def _operator_routes(on: Dependencies) -> APIRouter:
-    router = APIRouter(route_class=ByteRoute)
-
-    @router.put("/products", **documents.PUT_PRODUCTS)
+def _add_operator_routes(app: FastAPI, on: Dependencies) -> None:
+    @app.put("/products", **documents.PUT_PRODUCTS)
     async def put_products(request: Request) -> Response:
         on.api_keys.require(request, api_keys.OPERATE)
         body = await bodies.read_body(request, BODY_BYTES, bodies.JSON)
@@ -188,7 +187,7 @@ def _operator_routes(on: Dependencies) -> APIRouter:
             await _durable(on, "products", messages)
         return _accepted(documents.Taken(accepted=len(messages)))
 
-    @router.delete("/products/{product_id:path}", **documents.DELETE_PRODUCT)
+    @app.delete("/products/{product_id:path}", **documents.DELETE_PRODUCT)
     async def delete_product(request: Request) -> Response:
         on.api_keys.require(request, api_keys.OPERATE)
         product_id = _identifier(request, "product_id")
@@ -198,7 +197,7 @@ def _operator_routes(on: Dependencies) -> APIRouter:
         await _durable(on, "products", [Message(product_id.encode(), encode(removed))])
         return _accepted(documents.Taken(accepted=1))
 
-    @router.delete("/users/{user_id:path}", **documents.DELETE_USER)
+    @app.delete("/users/{user_id:path}", **documents.DELETE_USER)
     async def delete_user(request: Request) -> Response:
         on.api_keys.require(request, api_keys.OPERATE)
         key = identity.user_key(on.secret, _identifier(request, "user_id"))
@@ -210,8 +209,6 @@ def _operator_routes(on: Dependencies) -> APIRouter:
         )
         await _durable(on, "events", [Message(key, encode(erased))])
         return _accepted(documents.Taken(accepted=1))
-
-    return router
 
 
 def _identifier(request: Request, name: str) -> str:
@@ -226,14 +223,12 @@ def _accepted(answer: msgspec.Struct) -> Response:
     return Response(msgspec.json.encode(answer), 202, media_type=_JSON)
 
 
-def _health_routes(on: Dependencies, app: FastAPI) -> APIRouter:
-    router = APIRouter(route_class=ByteRoute)
-
-    @router.get("/livez", **documents.LIVEZ)
+def _add_health_routes(app: FastAPI, on: Dependencies) -> None:
+    @app.get("/livez", **documents.LIVEZ)
     async def livez(_: Request) -> Response:
         return Response(b'{"status":"live"}', media_type=_JSON)
 
-    @router.get("/readyz", **documents.READYZ)
+    @app.get("/readyz", **documents.READYZ)
     async def readyz(_: Request) -> Response:
         # Neither log nor history count: they would take every replica out at once.
         if not on.behaviour.ready:
@@ -243,17 +238,15 @@ def _health_routes(on: Dependencies, app: FastAPI) -> APIRouter:
             f'{{"status":"ready","policy_version":{version}}}'.encode(), media_type=_JSON
         )
 
-    @router.get("/metrics", **documents.METRICS)
+    @app.get("/metrics", **documents.METRICS)
     async def metrics(_: Request) -> Response:
         return Response(
             generate_latest(on.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST}
         )
 
-    @router.get("/docs", include_in_schema=False)
+    @app.get("/docs", include_in_schema=False)
     async def docs(_: Request) -> Response:
         return HTMLResponse(
             docs_page.page(app.openapi()),
             headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
         )
-
-    return router

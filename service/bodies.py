@@ -40,13 +40,18 @@ async def read_body(request: Request, limit_bytes: int, media_types: frozenset[s
         BodyNotSupported: another media type, charset or encoding.
         BodyTooLarge: more than `limit_bytes`, whether declared or sent.
     """
-    headers = request.headers
-    _check_media_type(headers.get("content-type"), media_types)
-    if headers.get("content-encoding", "identity") != "identity":
-        raise BodyNotSupported("send the body without a content-encoding")
-    declared = headers.get("content-length")
-    if declared is not None and (not declared.isdecimal() or int(declared[:20]) > limit_bytes):
-        raise BodyTooLarge(f"at most {limit_bytes} bytes")
+    for name, value in request.scope["headers"]:  # once, not once per header
+        if name == b"content-type":
+            _check_media_type(value.decode("latin-1"), media_types)
+        elif name == b"content-length":
+            if not value.isdigit() or int(value[:20]) > limit_bytes:
+                raise BodyTooLarge(f"at most {limit_bytes} bytes")
+        elif name == b"content-encoding" and value != b"identity":
+            raise BodyNotSupported("send the body without a content-encoding")
+    return await _received(request, limit_bytes)
+
+
+async def _received(request: Request, limit_bytes: int) -> bytes:
     received: list[bytes] = []
     size = 0
     while True:
@@ -62,8 +67,8 @@ async def read_body(request: Request, limit_bytes: int, media_types: frozenset[s
             return received[0] if len(received) == 1 else b"".join(received)
 
 
-def _check_media_type(content_type: str | None, media_types: frozenset[str]) -> None:
-    if content_type is None or content_type in media_types:
+def _check_media_type(content_type: str, media_types: frozenset[str]) -> None:
+    if content_type in media_types:
         return
     essence, _, parameters = content_type.partition(";")
     charset = _CHARSET.search(parameters)

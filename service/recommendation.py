@@ -117,7 +117,7 @@ class Recommender:
             attribution_token=self._tokens.issue(
                 fact.recommendation_id, fact.product_ids, issue.now_ms
             ),
-            expires_at=answer.expiry(issue.now_ms + 1000 * self._tokens.window_seconds),
+            expires_at=answer.expiry(issue.now_ms // 1000 + self._tokens.window_seconds),
         )
 
     def _issue(self, user_key: bytes | None) -> Issue:

@@ -1,5 +1,8 @@
 """The pure parts: tokens, arms, keys, pins, past purchases."""
 
+import hmac
+from base64 import urlsafe_b64decode
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -66,6 +69,14 @@ def test_no_changed_token_is_accepted(place, flip):
 
     with pytest.raises(TokenForged):
         tokens().check(token[:place] + changed + token[place + 1 :], REC, (), NOW_MS)
+
+
+@given(secret=st.binary(min_size=1, max_size=100))
+def test_the_mac_of_a_token_is_hmac_sha256(secret):
+    data = urlsafe_b64decode(tokens(secret).issue(REC, SHOWN, NOW_MS) + "==")
+
+    expected = hmac.digest(secret, data[:-16] + REC.encode(), "sha256")[:16]
+    assert data[-16:] == expected
 
 
 @given(st.text(max_size=200))
