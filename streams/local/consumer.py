@@ -13,16 +13,8 @@ from urllib.parse import quote
 import structlog
 
 from streams.errors import Fenced, LogError
-from streams.local.file import (
-    Layout,
-    OwnerLock,
-    connect,
-    first_row,
-    insert,
-    offset_of,
-    translated,
-    writing,
-)
+from streams.local.file import Layout, OwnerLock, connect, translated, writing
+from streams.local.records import insert, read
 from streams.port import Message, Output, Ownership, Partition, Record, StateChange
 
 log = structlog.get_logger(__name__)
@@ -201,24 +193,18 @@ class LocalConsumer:
         for partition, position in list(self._positions.items()):
             if len(records) >= max_records:
                 break
-            partition_id = self._layout.id_of(partition)
-            rows = self._connection.execute(
-                "SELECT id, at_ms, key, value FROM records WHERE id >= ? AND id < ?"
-                " ORDER BY id LIMIT ?",
-                (
-                    first_row(partition_id, position),
-                    first_row(partition_id + 1, 0),
-                    max_records - len(records),
-                ),
-            ).fetchall()
-            records += (
-                Record(partition, offset_of(row), at_ms, key, value)
-                for row, at_ms, key, value in rows
+            found = read(
+                self._connection,
+                self._layout.id_of(partition),
+                partition,
+                offset=position,
+                max_records=max_records - len(records),
             )
-            if rows:
+            if found:
                 # Read last next time, so that a busy partition does not starve the others.
                 del self._positions[partition]
-                self._positions[partition] = offset_of(rows[-1][0]) + 1
+                self._positions[partition] = found[-1].offset + 1
+                records += found
         return records
 
     def _check_owned(self, partitions: set[Partition]) -> None:

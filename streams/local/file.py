@@ -1,23 +1,18 @@
-"""The local log's file: how it is opened, its tables, how rows are written, what its errors mean.
-
-A record's row id is its partition's id and its offset in one number, so that the records of a
-partition lie side by side, in order, without an index of their own.
-"""
+"""The local log's file: how it is opened, its tables, who owns a group, what its errors mean."""
 
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from streams.errors import LogError, LogUnavailable, TopicMismatch
-from streams.port import Message, Partition, partition_of
+from streams.local.records import create_records
+from streams.port import Partition
 
-OFFSET_BITS: Final = 40
 LAYOUT_VERSION: Final = 1
-_ROWS_PER_STATEMENT: Final = (64, 16, 4, 1)
 _TABLES: Final = """
 CREATE TABLE partitions (
     id INTEGER PRIMARY KEY,
@@ -28,7 +23,6 @@ CREATE TABLE partitions (
     last_ms INTEGER NOT NULL DEFAULT 0,
     UNIQUE (topic, number)
 );
-CREATE TABLE records (id INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, key BLOB, value BLOB);
 CREATE TABLE owners (group_name TEXT PRIMARY KEY, epoch INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE progress (
     id INTEGER PRIMARY KEY,
@@ -104,7 +98,7 @@ def connect(path: Path, *, busy_seconds: float) -> sqlite3.Connection:
             path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
         )
         connection.execute("PRAGMA synchronous=FULL")
-        # Trimmed records are overwritten: what retention drops is gone from the bytes too.
+        # A page that retention empties is overwritten: what is dropped is gone from the bytes too.
         connection.execute("PRAGMA secure_delete=ON")
         connection.execute("PRAGMA journal_size_limit=67108864")
         return connection
@@ -163,9 +157,10 @@ def _declare(connection: sqlite3.Connection, path: Path, partitions: Mapping[str
     with writing(connection):
         for topic in sorted(missing):
             for number in range(partitions[topic]):
-                connection.execute(
+                made = connection.execute(
                     "INSERT INTO partitions (topic, number) VALUES (?, ?)", (topic, number)
                 )
+                create_records(connection, made.lastrowid or 0)
     return _layout(connection)
 
 
@@ -176,62 +171,6 @@ def _layout(connection: sqlite3.Connection) -> Layout:
         for topic, partition_id in rows.fetchall():
             ids[topic] = (*ids.get(topic, ()), partition_id)
     return Layout(ids)
-
-
-def insert(
-    connection: sqlite3.Connection,
-    ids: Sequence[int],
-    messages: Sequence[Message],
-    clock: Callable[[], int],
-) -> None:
-    """Append messages to a topic's partitions `ids` inside the caller's transaction.
-
-    The append time is the clock's, or the partition's last one where the clock went back.
-    """
-    routed: dict[int, list[Message]] = {}
-    for message in messages:
-        routed.setdefault(ids[partition_of(message.key, len(ids))], []).append(message)
-    for partition_id, group in routed.items():
-        end, last_ms = connection.execute(
-            "SELECT end_offset, last_ms FROM partitions WHERE id = ?", (partition_id,)
-        ).fetchone()
-        at_ms = max(clock(), last_ms)
-        _insert_rows(connection, first_row(partition_id, end), at_ms, group)
-        connection.execute(
-            "UPDATE partitions SET end_offset = ?, last_ms = ? WHERE id = ?",
-            (end + len(group), at_ms, partition_id),
-        )
-
-
-def _insert_rows(
-    connection: sqlite3.Connection, row: int, at_ms: int, group: Sequence[Message]
-) -> None:
-    # Few statements of many rows: each statement gives up the interpreter lock once, and a busy
-    # thread beside this one keeps it for milliseconds each time.
-    done = 0
-    while done < len(group):
-        size = next(size for size in _ROWS_PER_STATEMENT if size <= len(group) - done)
-        values: list[int | bytes | None] = []
-        for number, message in enumerate(group[done : done + size], start=row + done):
-            values += (number, at_ms, message.key, message.value)
-        connection.execute(_INSERTS[size], values)
-        done += size
-
-
-_INSERTS: Final = {
-    size: "INSERT INTO records VALUES " + ", ".join(["(?, ?, ?, ?)"] * size)  # noqa: S608
-    for size in _ROWS_PER_STATEMENT
-}
-
-
-def first_row(partition_id: int, offset: int) -> int:
-    """Return the row id of an offset of a partition."""
-    return (partition_id << OFFSET_BITS) + offset
-
-
-def offset_of(row: int) -> int:
-    """Return the offset a row id stands for."""
-    return row & ((1 << OFFSET_BITS) - 1)
 
 
 class OwnerLock:

@@ -16,20 +16,12 @@ from typing import Final
 
 from streams.errors import LogError
 from streams.local.consumer import LocalConsumer
-from streams.local.file import (
-    connect,
-    first_row,
-    insert,
-    offset_of,
-    open_file,
-    translated,
-    writing,
-)
+from streams.local.file import connect, open_file, translated, writing
+from streams.local.records import drop, insert
 from streams.port import Consumer, Message, Ownership, Partition
 from streams.topics import TOPICS
 
 _KEPT: Final = frozenset(topic.name for topic in TOPICS if topic.kept)
-_ROWS_PER_TRIM: Final = 5_000
 
 
 class LocalLog:
@@ -120,7 +112,8 @@ class LocalLog:
             before_ms: milliseconds since 1970.
 
         Returns:
-            How many records were dropped; their bytes are overwritten.
+            How many records were dropped; their bytes are overwritten, at the latest when the other
+            records of their page are dropped too.
 
         Raises:
             LogError: the topic is kept for ever.
@@ -130,35 +123,16 @@ class LocalLog:
             raise LogError(f"topic {topic!r} is kept for ever; it cannot be trimmed")
         dropped = 0
         for partition_id in self._layout.of(topic):
-            while step := self._trim_step(partition_id, before_ms):
-                dropped += step
+            while some := self._drop(partition_id, before_ms):
+                dropped += some
         if dropped:
             with self._lock, translated():
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return dropped
 
-    def _trim_step(self, partition_id: int, before_ms: int) -> int:
+    def _drop(self, partition_id: int, before_ms: int) -> int:
         with self._lock, writing(self._connection):
-            start, end = self._connection.execute(
-                "SELECT start_offset, end_offset FROM partitions WHERE id = ?", (partition_id,)
-            ).fetchone()
-            begin = first_row(partition_id, start)
-            beyond = first_row(partition_id, min(end, start + _ROWS_PER_TRIM))
-            kept = self._connection.execute(
-                "SELECT id FROM records WHERE id >= ? AND id < ? AND at_ms >= ?"
-                " ORDER BY id LIMIT 1",
-                (begin, beyond, before_ms),
-            ).fetchone()
-            until = kept[0] if kept else beyond
-            if until > begin:
-                self._connection.execute(
-                    "DELETE FROM records WHERE id >= ? AND id < ?", (begin, until)
-                )
-                self._connection.execute(
-                    "UPDATE partitions SET start_offset = ? WHERE id = ?",
-                    (offset_of(until), partition_id),
-                )
-        return until - begin
+            return drop(self._connection, partition_id, before_ms=before_ms)
 
     def close(self) -> None:
         """Close the file; consumers have connections of their own."""

@@ -115,7 +115,7 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ins
                 "path": str(tmp_path / "log"),
                 "partitions": partitions,
             }
-            made = Installation(json.dumps(description), 20, opened)
+            made = Installation(json.dumps(description), 20 if partitions == 1 else 5, opened)
         yield made
 
 

@@ -1,0 +1,131 @@
+"""The records of the local log: one table for each partition, the offset its row id.
+
+So appending only ever fills the last page of a table, and what retention drops is whole pages.
+Table names cannot be bound like values: they are made here alone, from the id, which is a number.
+"""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from streams.port import Message, Partition, Record, partition_of
+
+_ROWS_PER_STATEMENT: Final = (64, 16, 4, 1)
+_ROWS_PER_DROP: Final = 5_000
+
+
+def create_records(connection: sqlite3.Connection, partition_id: int) -> None:
+    """Make the table of a partition inside the caller's transaction."""
+    connection.execute(
+        f"CREATE TABLE records_{partition_id:d} ("
+        " offset INTEGER PRIMARY KEY, at_ms INTEGER NOT NULL, key BLOB, value BLOB)"
+    )
+
+
+def insert(
+    connection: sqlite3.Connection,
+    ids: Sequence[int],
+    messages: Sequence[Message],
+    clock: Callable[[], int],
+) -> None:
+    """Append messages to a topic's partitions inside the caller's transaction.
+
+    The append time is the clock's, or the partition's last one where the clock went back.
+
+    Args:
+        connection: in a transaction.
+        ids: of the topic's partitions, in the order of their numbers.
+        messages: what to append, in order.
+        clock: milliseconds since 1970.
+    """
+    routed: dict[int, list[Message]] = {}
+    for message in messages:
+        routed.setdefault(ids[partition_of(message.key, len(ids))], []).append(message)
+    for partition_id, group in routed.items():
+        end, last_ms = connection.execute(
+            "SELECT end_offset, last_ms FROM partitions WHERE id = ?", (partition_id,)
+        ).fetchone()
+        at_ms = max(clock(), last_ms)
+        _insert_rows(connection, partition_id, end, at_ms, group)
+        connection.execute(
+            "UPDATE partitions SET end_offset = ?, last_ms = ? WHERE id = ?",
+            (end + len(group), at_ms, partition_id),
+        )
+
+
+def _insert_rows(
+    connection: sqlite3.Connection,
+    partition_id: int,
+    offset: int,
+    at_ms: int,
+    group: Sequence[Message],
+) -> None:
+    # Few statements of many rows: each statement gives up the interpreter lock once, and a busy
+    # thread beside this one keeps it for milliseconds each time.
+    done = 0
+    while done < len(group):
+        size = next(size for size in _ROWS_PER_STATEMENT if size <= len(group) - done)
+        values: list[int | bytes | None] = []
+        for number, message in enumerate(group[done : done + size], start=offset + done):
+            values += (number, at_ms, message.key, message.value)
+        connection.execute(
+            f"INSERT INTO records_{partition_id:d} VALUES {_ROWS[size]}",  # noqa: S608
+            values,
+        )
+        done += size
+
+
+_ROWS: Final = {size: ", ".join(["(?, ?, ?, ?)"] * size) for size in _ROWS_PER_STATEMENT}
+
+
+def read(
+    connection: sqlite3.Connection,
+    partition_id: int,
+    partition: Partition,
+    *,
+    offset: int,
+    max_records: int,
+) -> list[Record]:
+    """Return the next records of a partition from an offset on."""
+    rows = connection.execute(
+        f"SELECT offset, at_ms, key, value FROM records_{partition_id:d}"  # noqa: S608
+        " WHERE offset >= ? ORDER BY offset LIMIT ?",
+        (offset, max_records),
+    ).fetchall()
+    return [Record(partition, *row) for row in rows]
+
+
+def drop(connection: sqlite3.Connection, partition_id: int, *, before_ms: int) -> int:
+    """Drop a partition's oldest records appended before a time, a few thousand at most.
+
+    Returns:
+        How many were dropped; 0: none is left to drop.
+    """
+    start: int
+    end: int
+    start, end = connection.execute(
+        "SELECT start_offset, end_offset FROM partitions WHERE id = ?", (partition_id,)
+    ).fetchone()
+    limit = min(end, start + _ROWS_PER_DROP)
+    kept = connection.execute(
+        f"SELECT offset FROM records_{partition_id:d}"  # noqa: S608
+        " WHERE offset < ? AND at_ms >= ? ORDER BY offset LIMIT 1",
+        (limit, before_ms),
+    ).fetchone()
+    until: int = kept[0] if kept else limit
+    if until > start:
+        # Overwritten in place first: SQLite moves rows about while it deletes others, and leaves
+        # copies behind.
+        connection.execute(
+            f"UPDATE records_{partition_id:d} SET key = zeroblob(length(key)),"  # noqa: S608
+            " value = zeroblob(length(value)) WHERE offset < ?",
+            (until,),
+        )
+        connection.execute(
+            f"DELETE FROM records_{partition_id:d} WHERE offset < ?",  # noqa: S608
+            (until,),
+        )
+        connection.execute(
+            "UPDATE partitions SET start_offset = ? WHERE id = ?", (until, partition_id)
+        )
+    return until - start

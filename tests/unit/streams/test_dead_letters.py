@@ -1,0 +1,97 @@
+"""What could not be read is kept with its reason and goes back once, as it was."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from schemas.codec import decode_dead_letter
+from streams.dead_letters import GROUP, bury, read_all, replay
+from streams.errors import LogUnavailable
+from streams.local import LocalLog
+from streams.port import Message, Partition, Record
+
+POISON = b'\xff\x00{"type": nonsense'
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[LocalLog]:
+    with closing(LocalLog(tmp_path / "log", clock=lambda: 1_000)) as opened:
+        yield opened
+
+
+def record(value: bytes | None = POISON, *, key: bytes | None = b"\xfe", offset: int = 7) -> Record:
+    return Record(Partition("events", 0), offset, 900, key, value)
+
+
+def bury_all(log: LocalLog, *records: Record) -> None:
+    outputs = [bury(each, "not JSON", "aggregate") for each in records]
+    log.append("events.dead", [Message(output.key, output.value) for output in outputs])
+
+
+def contents(log: LocalLog, topic: str) -> list[tuple[bytes | None, bytes | None]]:
+    with closing(log.consumer([topic], group=None)) as reader:
+        return [(r.key, r.value) for r in reader.poll(max_records=9_999, timeout_seconds=0.0)]
+
+
+def test_a_dead_letter_says_where_it_stood_why_and_what_it_was() -> None:
+    output = bury(record(), "not JSON: at byte 0", "aggregate")
+
+    letter = decode_dead_letter(output.value)
+    assert output.topic == "events.dead"
+    assert (letter.topic, letter.partition, letter.offset) == ("events", 0, 7)
+    assert (letter.reason, letter.reader) == ("not JSON: at byte 0", "aggregate")
+    assert (letter.key, letter.value, letter.appended_at_ms) == (b"\xfe", POISON, 900)
+
+
+def test_a_replay_puts_the_original_bytes_back_once(log: LocalLog) -> None:
+    bury_all(log, record(), record(b"two", offset=8), record(None, offset=9))
+
+    assert replay(log) == 3
+    assert replay(log) == 0
+
+    assert contents(log, "events") == [(b"\xfe", POISON), (b"\xfe", b"two"), (b"\xfe", None)]
+
+
+def test_chosen_letters_alone_are_replayed_and_the_rest_later(log: LocalLog) -> None:
+    bury_all(log, *(record(b"%d" % n, offset=n) for n in range(4)))
+
+    assert replay(log, [2, 99]) == 1
+    assert [found.replayed for found in read_all(log)] == [False, False, True, False]
+    assert replay(log, None) == 3
+
+    assert [value for _, value in contents(log, "events")] == [b"2", b"0", b"1", b"3"]
+    assert [found.number for found in read_all(log)] == [0, 1, 2, 3]
+
+
+def test_many_letters_are_replayed_in_order(log: LocalLog) -> None:
+    bury_all(log, *(record(b"%d" % n, offset=n) for n in range(1_200)))
+
+    assert replay(log) == 1_200
+
+    assert [value for _, value in contents(log, "events")] == [b"%d" % n for n in range(1_200)]
+
+
+def test_a_dead_letter_nobody_can_read_does_not_keep_the_others(log: LocalLog) -> None:
+    log.append("events.dead", [Message(None, b"not a letter"), Message(b"k", None)])
+    bury_all(log, record())
+
+    assert [found.number for found in read_all(log)] == [2]
+    assert replay(log) == 1
+
+
+def test_without_dead_letters_there_is_nothing_to_do(log: LocalLog) -> None:
+    assert read_all(log) == []
+    assert replay(log) == 0
+
+
+def test_two_replays_at_once_do_not_double(log: LocalLog) -> None:
+    bury_all(log, record())
+    with closing(log.consumer(["events.dead"], group=GROUP)) as other:
+        other.poll(max_records=1, timeout_seconds=0.0)
+
+        with pytest.raises(LogUnavailable, match="another process"):
+            replay(log, wait_seconds=0.0)
+
+    assert replay(log) == 1
