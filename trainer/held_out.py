@@ -4,7 +4,7 @@ Dimensions: B contexts, N products, K = 5 positions.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 import numpy as np
@@ -60,6 +60,16 @@ class HeldOutReport:
     orders_held_out: int
     sharpness: float
     second_stage: bool
+
+    def figures(self) -> dict[str, float]:
+        """Return every number by name, for the foundation's manifest."""
+        found = {
+            f"{who}_{name}": value
+            for who in ("policy", "own_frequent", "popularity")
+            for name, value in asdict(getattr(self, who)).items()
+        }
+        counts = ("orders_trained", "orders_held_out", "sharpness", "second_stage")
+        return found | {name: float(getattr(self, name)) for name in counts}
 
 
 def quality(banners: Sequence[Rows], baskets: Sequence[Rows]) -> Quality:

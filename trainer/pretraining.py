@@ -96,8 +96,7 @@ def pretrain(
     def told(start: float, end: float, text: str) -> Told:
         return _part(lambda share: progress(share, text), start, end)
 
-    report = workshop.judge(places[places < cut], held_out, told(_STAGES: Final[tuple[Stage, ...]] = ("softmax", "logistic")
-_REPLAY, _FIRST, "training"))
+    report = workshop.judge(places[places < cut], held_out, told(_REPLAY, _FIRST, "training"))
     progress(_JUDGED, "judged on the last orders")
     log.info("foundation_judged", recall=report.policy.recall_at_5, sharpness=report.sharpness)
     weights = workshop.finish(places, report, told(_JUDGED, 1.0, "training on all orders"))
@@ -126,9 +125,7 @@ class _Workshop:
             self.past, places, self.features, self.settings.supervision, rng, self.device
         )
 
-    def judge(
-        self, places: Places, held_out: list[int], told: Told
-    ) -> HeldOutReport:
+    def judge(self, places: Places, held_out: list[int], told: Told) -> HeldOutReport:
         """Train on `places` and return what the orders held out say."""
         supervision = self._supervision(places)
         popularity = supervision.policy.weights()["popularity"]
@@ -152,9 +149,7 @@ class _Workshop:
             second_stage=helps,
         )
 
-    def finish(
-        self, places: Places, report: HeldOutReport, told: Told
-    ) -> Weights:
+    def finish(self, places: Places, report: HeldOutReport, told: Told) -> Weights:
         """Train on everything and return the weights."""
         supervision = self._supervision(places)
         for stage in _STAGES[: 1 + report.second_stage]:

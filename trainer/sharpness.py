@@ -21,7 +21,7 @@ from trainer.held_out import quality, scored
 from trainer.past_orders import Replay
 
 SHARPNESSES: Final = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-_HITS_PER_NAT: Final = 0.05
+_HITS_PER_NAT: Final = 0.07
 _ORDERS: Final = 1500
 
 
