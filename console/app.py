@@ -70,7 +70,7 @@ def create_app(
     metrics_registry.register(RingCollector(lambda: parts.follower.view))
     handle_problems(app)
     app.add_middleware(Watch, metrics=metrics, headers=security_headers(settings.service_url))
-    assets = Assets()
+    assets = Assets(settings.service_url)
     _health(app, parts.follower, metrics_registry)
     _pages(app, assets, settings)
     _experiment(app, parts.follower)

@@ -21,6 +21,7 @@ _TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_DRAWN: Final = "learning.html"
 _PLOTLY: Final = "plotly.min.js"
 
 
@@ -33,16 +34,26 @@ def plotly_script() -> Path | None:
     return script if script.is_file() else None
 
 
-def security_headers(service_url: str) -> Mapping[str, str]:
-    """Return the headers of every answer; pages may talk to the console and the service alone."""
+def content_policy(service_url: str, *, inline_styles: bool = False) -> str:
+    """Return the content security policy: pages talk to the console and the service alone.
+
+    Args:
+        service_url: where the storefront page finds the service.
+        inline_styles: plotly puts style elements of its own into the page it draws on.
+    """
     parts = urlsplit(service_url)
-    service = f"{parts.scheme}://{parts.netloc}"
-    policy = (
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-        f"connect-src 'self' {service}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    styles = "style-src 'self' 'unsafe-inline'" if inline_styles else "style-src 'self'"
+    return (
+        f"default-src 'none'; script-src 'self'; {styles}; img-src 'self' data:; "
+        f"connect-src 'self' {parts.scheme}://{parts.netloc}; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
     )
+
+
+def security_headers(service_url: str) -> Mapping[str, str]:
+    """Return the headers of every answer that does not bring its own."""
     return {
-        "Content-Security-Policy": policy,
+        "Content-Security-Policy": content_policy(service_url),
         "X-Content-Type-Options": "nosniff",
         "Referrer-Policy": "no-referrer",
         "Cross-Origin-Opener-Policy": "same-origin",
@@ -50,9 +61,14 @@ def security_headers(service_url: str) -> Mapping[str, str]:
 
 
 class Assets:
-    """Every file that may be asked for, found once."""
+    """Every file that may be asked for, found once.
 
-    def __init__(self) -> None:
+    Args:
+        service_url: where the storefront page finds the service.
+    """
+
+    def __init__(self, service_url: str) -> None:
+        self._drawing = content_policy(service_url, inline_styles=True)
         self._files = {path.name: path for path in _PAGES.iterdir() if path.suffix in _TYPES}
         script = plotly_script()
         if script is not None:
@@ -60,9 +76,10 @@ class Assets:
 
     def page(self, name: str) -> Response:
         """Return a page by its file name."""
-        return FileResponse(
-            self._files[name], media_type=_TYPES[".html"], headers={"Cache-Control": "no-cache"}
-        )
+        headers = {"Cache-Control": "no-cache"}
+        if name == _DRAWN:
+            headers["Content-Security-Policy"] = self._drawing
+        return FileResponse(self._files[name], media_type=_TYPES[".html"], headers=headers)
 
     def asset(self, name: str) -> Response:
         """Return a script or a style sheet by its file name; 404 for anything else."""

@@ -1,13 +1,15 @@
 """Is every logged impression rewarded exactly once? Counted from the log itself.
 
 A banner is *expected* to have a reward when its `recommended` stands in the log and it was seen
-(not deferred, or confirmed by an impression, a click or a purchase that names it), and either it
-has its reward or the settlement time has passed in the stream time of its partition. It is *lost*
-when it has none, *doubled* when it has more than one revision 0.
+(not deferred, or confirmed inside the horizon by an impression, a click or a purchase of the same
+shopper that names it), and either it has its reward or the settlement time has passed in the
+stream time of its partition. It is *lost* when it has none, *doubled* when it has more than one
+revision 0.
 """
 
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 import msgspec
@@ -16,7 +18,7 @@ from console.generations import Generations
 from console.reading import read_to_end
 from schemas.codec import decode_event, decode_reward
 from schemas.errors import SchemaError
-from schemas.events import Click, Event, Impression, Purchase, Recommended
+from schemas.events import Click, Event, Impression, Purchase, Recommended, ReportedEvent
 from schemas.identity import fingerprint
 from streams.port import Log, Partition, Record
 from streams.topics import EVENTS, REWARDS
@@ -26,6 +28,9 @@ SEEN: Final = 2
 REWARDED: Final = 4
 DOUBLED: Final = 8
 EXPECTED: Final = LOGGED | SEEN
+_SEEN_WHOLE: Final = ""
+"""Stands for an impression where a click or a purchase names its product."""
+_IMPORTED: Final = "import"
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,16 +57,36 @@ class AuditSettings:
     horizon_seconds: int = 86_400 + 3_600
 
 
+@dataclass(slots=True)
+class _Deferred:
+    """A banner that waits for its confirmation, or confirmations that wait for their banner."""
+
+    shown: frozenset[str] | None = None
+    of_user: bool = False
+    until_ms: int = 0
+    said: list[tuple[str, bool, int]] = field(default_factory=list)
+    """(product, by a stranger, append time)."""
+
+    def confirmed(self) -> bool:
+        """Whether somebody who may speak of this banner saw it."""
+        return self.shown is not None and any(
+            (product == _SEEN_WHOLE or product in self.shown)
+            and not (stranger and self.of_user)
+            and ms < self.until_ms
+            for product, stranger, ms in self.said
+        )
+
+
 class Audit:
     """Follows `events` and `rewards`, whichever comes first.
 
-    Memory: one flag byte's dictionary entry (some 100 bytes) per banner of the last one to two
-    horizons.
+    Memory: one dictionary entry (some 100 bytes) per banner of the last one to two horizons.
     """
 
     def __init__(self, settings: AuditSettings) -> None:
         self._settings = settings
         self._flags = Generations[int](settings.horizon_seconds * 1000)
+        self._deferred = Generations[_Deferred](settings.horizon_seconds * 1000)
         self._due: dict[Partition, deque[tuple[int, int]]] = {}
         self._overdue: set[int] = set()
         self._met = 0
@@ -89,14 +114,42 @@ class Audit:
 
     def _event(self, record: Record, event: Event) -> None:
         if isinstance(event, Recommended):
-            seen = 0 if event.deferred else SEEN
-            self._shown(event.recommendation_id, LOGGED | seen, record)
+            self._recommended(event, record)
         elif isinstance(event, Impression | Click | Purchase) and event.recommendation_id:
-            self._shown(event.recommendation_id, SEEN, record)
+            self._said(event, event.recommendation_id, record)
         self._pass_time(record.partition, record.appended_at_ms)
 
-    def _shown(self, recommendation_id: str, flags: int, record: Record) -> None:
-        digest = fingerprint(recommendation_id.encode())
+    def _recommended(self, event: Recommended, record: Record) -> None:
+        digest = fingerprint(event.recommendation_id.encode())
+        if not event.deferred:
+            self._shown(digest, EXPECTED, record)
+            return
+        self._shown(digest, LOGGED, record)
+        waiting = self._deferred.get(digest) or _Deferred()
+        waiting.shown = frozenset(event.product_ids)
+        waiting.of_user = event.user_key is not None
+        stamp_ms = min(event.occurred_at_ms, record.appended_at_ms)
+        waiting.until_ms = stamp_ms + 1000 * self._settings.horizon_seconds
+        self._confirm(digest, waiting, record)
+
+    def _said(self, event: ReportedEvent, recommendation_id: str, record: Record) -> None:
+        digest, key = fingerprint(recommendation_id.encode()), record.key or b""
+        known = self._flags.get(digest) or 0
+        forged = not recommendation_id.endswith("-" + key.hex()) or event.source == _IMPORTED
+        if known & SEEN or forged:
+            return
+        stranger = event.user_key is not None and event.user_key != key
+        waiting = self._deferred.get(digest) or _Deferred()
+        waiting.said += [(product, stranger, record.appended_at_ms) for product in _products(event)]
+        self._confirm(digest, waiting, record)
+
+    def _confirm(self, digest: int, waiting: _Deferred, record: Record) -> None:
+        self._deferred.put(digest, waiting, now_ms=record.appended_at_ms)
+        if waiting.confirmed():
+            waiting.said.clear()
+            self._shown(digest, SEEN, record)
+
+    def _shown(self, digest: int, flags: int, record: Record) -> None:
         before, after = self._mark(digest, flags, record.appended_at_ms)
         if after & EXPECTED == EXPECTED and before & EXPECTED != EXPECTED and not after & REWARDED:
             wait_ms = 1000 * (self._settings.settlement_seconds + self._settings.grace_seconds)
@@ -124,6 +177,12 @@ class Audit:
         """Return the counts so far."""
         lost = len(self._overdue)
         return Counts(expected=self._met + lost, lost=lost, doubled=self._doubled)
+
+
+def _products(event: ReportedEvent) -> Sequence[str]:
+    if isinstance(event, Purchase):
+        return [line.product_id for line in event.lines]
+    return [event.product_id] if isinstance(event, Click) else [_SEEN_WHOLE]
 
 
 def audit(log: Log, settings: AuditSettings) -> Counts:

@@ -9,7 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
-Verdict = Literal["fine", "watch", "unknown"]
+Verdict = Literal["fine", "watch", "plain"]
+"""`plain`: a number without bounds, shown for those who know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,12 @@ class Sign(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MEANINGS: Final[Mapping[str, Meaning]] = {
+    "refused": Meaning(
+        "Refused updates",
+        "1: the update was not finite, so nothing was learned from its batch; else 0.",
+        high=0.0,
+        advice="If it happens again, look at the rewards the trainer was given.",
+    ),
     "entropy_nats": Meaning(
         "Variety of the first product",
         "How freely the policy chooses the first product of a banner (entropy, in nats).",
@@ -71,7 +78,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
         high=0.5,
         advice="Each update moves the policy a lot; a lower learning rate is calmer.",
     ),
-    "capped_share": Meaning(
+    "cap_share": Meaning(
         "Share of capped weights",
         "Share of positions that the policy now finds over twice as likely as when it drew them.",
         high=0.3,
@@ -95,7 +102,7 @@ def explained(health: Mapping[str, float]) -> Sequence[Sign]:
     """
     known = [_sign(name, health[name], MEANINGS[name]) for name in MEANINGS if name in health]
     others = [
-        Sign(name=name, value=value, title=name.replace("_", " "), meaning="", verdict="unknown")
+        Sign(name=name, value=value, title=name.replace("_", " "), meaning="", verdict="plain")
         for name, value in sorted(health.items())
         if name not in MEANINGS
     ]

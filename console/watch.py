@@ -15,7 +15,7 @@ class Watch:
     Args:
         app: what answers.
         metrics: where times go, by route and never by path.
-        headers: added to every answer.
+        headers: added to every answer that does not bring its own.
     """
 
     def __init__(
@@ -34,7 +34,9 @@ class Watch:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message).update(self._headers)
+                headers = MutableHeaders(scope=message)
+                for name, value in self._headers.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         try:

@@ -86,17 +86,20 @@ function draw(curve) {
   Plotly.react("chart", [...traces(curve, "control"), ...traces(curve, "policy")], layout, { displayModeBar: false, responsive: true });
 }
 
-const VERDICTS = { fine: "fine", watch: "worth a look", unknown: "no bound known" };
+const VERDICTS = { fine: "fine", watch: "worth a look" };
 
 function showHealth(page) {
   const shown = page.policies.find((entry) => entry.live) || page.policies[0];
   if (!shown) {
     say("health-of", "There is no policy yet: run `quintet pretrain`.");
-    return fill("signs");
+    return;
   }
-  const made = `Version ${shown.version}, made ${when(shown.created_at_ms)} after ${count(shown.updates)} updates on ${count(shown.banners)} rewarded banners.`;
-  say("health-of", shown.health.length ? made : made + " It reports no health: a foundation has had no update.");
-  fill("signs", ...shown.health.map((sign) => element("li", {},
+  const made = `${shown.live ? "Live version" : "Version"} ${shown.version}, made ${when(shown.created_at_ms)} after ${count(shown.updates)} updates on ${count(shown.banners)} rewarded banners.`;
+  say("health-of", shown.parent === null ? made + " It is the foundation: it has had no update yet." : made);
+  const plain = shown.health.filter((sign) => sign.verdict === "plain");
+  byId("plain").hidden = !plain.length;
+  fill("plain-numbers", ...plain.map((sign) => element("tr", {}, element("th", { scope: "row" }, sign.title), element("td", { class: "number" }, amount(sign.value)))));
+  fill("signs", ...shown.health.filter((sign) => sign.verdict !== "plain").map((sign) => element("li", {},
     element("div", { class: "head" }, element("h3", {}, sign.title), element("span", { class: `badge ${sign.verdict}` }, VERDICTS[sign.verdict])),
     element("div", { class: "value" }, amount(sign.value)),
     sign.meaning ? element("p", {}, sign.meaning) : null,

@@ -97,6 +97,49 @@ def test_a_deferred_banner_is_expected_once_it_is_confirmed(
     assert counted([shown, seen, later]) == Counts(expected=1, lost=1)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"product_id": "p9"},  # not on the banner
+        {"user_key": b"somebody"},  # another shopper
+        {"recommendation_id": "forged-0011223344556677"},
+    ],
+)
+def test_a_deferred_banner_is_not_confirmed_by_those_who_may_not_speak_of_it(
+    build: Any, said: dict[str, Any]
+) -> None:
+    name, now = build.id(), build.start_ms
+    values = {"recommendation_id": name, "product_id": "p0"} | said
+    click = Click(event_id="c", occurred_at_ms=now, received_at_ms=now, **values)
+
+    counts = counted(
+        [
+            build.record(
+                "events", build.recommended(name, deferred=True, user_key=build.key), at_ms=now
+            ),
+            build.record("events", click, at_ms=now),
+            build.record("events", tick(now), at_ms=now + 90_000),
+        ]
+    )
+
+    assert counts == Counts()
+
+
+def test_a_confirmation_after_the_horizon_comes_too_late(build: Any) -> None:
+    name, now = build.id(), build.start_ms
+    late = now + 1000 * SETTINGS.horizon_seconds
+
+    counts = counted(
+        [
+            build.record("events", build.recommended(name, deferred=True), at_ms=now),
+            build.record("events", impression(name, late), at_ms=late),
+            build.record("events", tick(late), at_ms=late + 90_000),
+        ]
+    )
+
+    assert counts == Counts()
+
+
 @given(st.permutations(range(6)), st.lists(st.integers(0, 5), max_size=6))
 def test_order_and_repetition_inside_the_horizon_change_nothing(
     order: list[int], repeated: list[int]
@@ -107,17 +150,17 @@ def test_order_and_repetition_inside_the_horizon_change_nothing(
     build = _Plain()
     now = build.now
     messages = [
-        ("events", build.recommended("a")),
-        ("events", build.recommended("b", deferred=True)),
-        ("events", build.recommended("c")),
-        ("events", impression("b", now)),
-        ("rewards", build.reward("a")),
-        ("rewards", build.reward("b")),
+        ("events", build.recommended("a-01")),
+        ("events", build.recommended("b-01", deferred=True)),
+        ("events", build.recommended("c-01")),
+        ("events", impression("b-01", now)),
+        ("rewards", build.reward("a-01")),
+        ("rewards", build.reward("b-01")),
     ]
     # a repeated reward is a doubled one, which is the test above
     places = order + [place for place in repeated if messages[place][0] == "events"]
     records = [
-        Record(Partition(messages[p][0], 0), n, now, None, encode(messages[p][1]))
+        Record(Partition(messages[p][0], 0), n, now, b"\x01", encode(messages[p][1]))
         for n, p in enumerate(places)
     ]
     last = Record(Partition("events", 0), 99, now + 6000, None, encode(tick(now)))
