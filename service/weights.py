@@ -1,6 +1,6 @@
 """The snapshots this process holds, the live one and the foundation: verified, compiled, warm."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -60,15 +60,17 @@ class Weights:
         pointer = self._registry.live()
         if pointer is None or pointer == self._tried:
             return False
+        known = {kept.version: kept for kept in self._held()}
+        acceptable = _acceptable(pointer, starting=self.live is None)
         try:
-            foundation = self._take(pointer.foundation, features)
-            live = self._first(_acceptable(pointer, starting=self.live is None), features)
+            foundation = self._first([pointer.foundation], features, known) or self.foundation
+            live = self._first(acceptable, features, known) or self.live
         except CatalogueBehind:
             return False  # the next look knows more products
         self._tried = pointer
-        self.foundation = foundation or self.foundation
-        self.live = live or self.live
-        return live is not None or foundation is not None
+        changed = live is not self.live or foundation is not self.foundation
+        self.live, self.foundation = live, foundation
+        return changed
 
     def fits(self, features: ProductFeatures) -> bool:
         """Return True when what is held was compiled for these features."""
@@ -83,13 +85,18 @@ class Weights:
     def _held(self) -> list[Kept]:
         return [kept for kept in (self.live, self.foundation) if kept is not None]
 
-    def _first(self, versions: Iterator[int], features: ProductFeatures) -> Kept | None:
-        return next(filter(None, (self._take(version, features) for version in versions)), None)
-
-    def _take(self, version: int, features: ProductFeatures) -> Kept | None:
-        for kept in self._held():
-            if kept.version == version:
+    def _first(
+        self, versions: Iterable[int], features: ProductFeatures, known: dict[int, Kept]
+    ) -> Kept | None:
+        """Return the first of the versions that may serve; `known` saves loading one twice."""
+        for version in versions:
+            kept = known.get(version) or self._loaded(version, features)
+            if kept is not None:
+                known[version] = kept
                 return kept
+        return None
+
+    def _loaded(self, version: int, features: ProductFeatures) -> Kept | None:
         try:
             snapshot = self._registry.load(version)
             if snapshot.manifest.products > len(features.buckets):

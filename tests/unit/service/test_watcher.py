@@ -1,0 +1,312 @@
+"""Swaps: what the live pointer names serves, unless it is rejected."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from policy.architecture import expected_shapes
+from policy.errors import SnapshotRejected
+from projections.catalogue import CatalogueProjection
+from schemas.codec import decode_announcement, encode
+from schemas.policies import Live
+from schemas.products import Product, ProductRemoved, ProductUpserted
+from service.behaviour import Behaviour, ServingState
+from service.metrics import Metrics
+from service.watcher import Watcher
+from streams.errors import LogUnavailable
+from streams.local import LocalLog
+from streams.port import Message
+
+NOW_MS = 1_700_000_000_000
+
+
+def weights(products: int, seed: int) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    made = {
+        name: (0.1 * rng.standard_normal(shape)).astype(dtype)
+        for name, (shape, dtype) in expected_shapes(products).items()
+    }
+    made["neighbour_rows"] = np.full_like(made["neighbour_rows"], -1)
+    made["sharpness"][:] = 1
+    return made
+
+
+class Shelf:
+    """Snapshots by version and a pointer; a version may be one that is rejected."""
+
+    def __init__(self) -> None:
+        self.snapshots: dict[int, SimpleNamespace] = {}
+        self.pointer: Live | None = None
+        self.loads: list[int] = []
+
+    def put(self, version: int, *, products: int = 6, learned: tuple[int, ...] = ()) -> None:
+        manifest = SimpleNamespace(version=version, products=products, learned_events_ms=learned)
+        self.snapshots[version] = SimpleNamespace(
+            manifest=manifest, weights=weights(products, version)
+        )
+
+    def spoil(self, version: int) -> None:
+        self.snapshots.pop(version, None)
+
+    def point(self, version: int, *, previous: tuple[int, ...] = (), hold: bool = False) -> None:
+        self.pointer = Live(
+            version=version, foundation=1, previous=previous, hold=hold,
+            changed_at_ms=NOW_MS, reason="a test",
+        )  # fmt: skip
+
+    def live(self) -> Live | None:
+        return self.pointer
+
+    def load(self, version: int) -> SimpleNamespace:
+        self.loads.append(version)
+        if version not in self.snapshots:
+            raise SnapshotRejected("sha256 differs")
+        return self.snapshots[version]
+
+
+class Ring:
+    """A watcher over an embedded log and a shelf of snapshots."""
+
+    def __init__(self, folder) -> None:
+        self.reachable = True
+        self.log = LocalLog(folder / "log.sqlite", clock=lambda: NOW_MS)
+        self.shelf = Shelf()
+        self.metrics = Metrics(CollectorRegistry())
+        self.swaps = 0
+        self.seconds = 0.0
+        empty = CatalogueProjection().current
+        self.behaviour = Behaviour(ServingState(empty, None, None, np.empty(0, np.int32)))
+        self.watcher = Watcher(
+            self.behaviour,
+            self.shelf,
+            self,
+            clock=lambda: NOW_MS,
+            metrics=self.metrics,
+            after_swap=self._swapped,
+            monotonic=lambda: self.seconds,
+        )
+
+    def _swapped(self) -> None:
+        self.swaps += 1
+
+    def append(self, topic, messages) -> None:
+        if not self.reachable:
+            raise LogUnavailable("away")
+        self.log.append(topic, messages)
+
+    def consumer(self, topics, *, group):
+        if not self.reachable:
+            raise LogUnavailable("away")
+        return self.log.consumer(topics, group=group)
+
+    def sell(self, first: int, last: int, **changes) -> None:
+        self.log.append(
+            "products",
+            [
+                Message(None, encode(ProductUpserted(product=Product(
+                    product_id=f"p{n}", title=changes.get("title", f"Title {n}"),
+                    available=changes.get("available", True),
+                ))))
+                for n in range(first, last)
+            ],
+        )  # fmt: skip
+
+    @property
+    def state(self) -> ServingState:
+        return self.behaviour.state
+
+    def told(self) -> list:
+        reader = self.log.consumer(["policies"], group=None)
+        found = reader.poll(max_records=100, timeout_seconds=0.0)
+        reader.close()
+        return [decode_announcement(record.value) for record in found]
+
+
+@pytest.fixture
+def ring(tmp_path):
+    made = Ring(tmp_path)
+    made.sell(0, 6)
+    yield made
+    made.watcher.stop()
+    made.log.close()
+
+
+def test_what_the_pointer_names_is_loaded_warm_and_announced(ring):
+    ring.shelf.put(1)
+    ring.shelf.put(2, learned=(NOW_MS - 1500,))
+    ring.shelf.point(2)
+
+    assert ring.watcher.step()
+
+    assert ring.behaviour.ready
+    assert (ring.state.behaviour.version, ring.state.foundation.version) == (2, 1)
+    assert ring.state.behaviour.policy.products == len(ring.state.catalogue) == 6
+    assert sorted(ring.state.popular.tolist()) == list(range(6))
+    (served,) = ring.told()
+    assert (served.kind, served.version, served.at_ms) == ("served", 2, NOW_MS)
+    assert served.learned_events_ms == (NOW_MS - 1500,)
+    sample = ring.metrics.registry.get_sample_value
+    assert sample("service_policy_version") == 2
+    assert sample("service_freshness_seconds_sum") == 1.5
+    assert ring.swaps == 1
+
+
+def test_nothing_moves_while_the_pointer_and_the_catalogue_stand_still(ring):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.watcher.step()
+    before = ring.state
+
+    assert not ring.watcher.step()
+    assert ring.state is before
+    assert ring.shelf.loads == [1]
+    assert len(ring.told()) == 1
+
+
+def test_promise_5_a_rejected_snapshot_never_serves_and_is_not_tried_again(ring):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.watcher.step()
+    before = ring.state
+
+    ring.shelf.point(2, previous=(1,))
+    ring.watcher.step()
+    ring.watcher.step()
+
+    assert ring.state is before
+    assert ring.shelf.loads == [1, 2]
+    rejected = ring.told()[-1]
+    assert (rejected.kind, rejected.version, rejected.reason) == ("rejected", 2, "sha256 differs")
+    assert (
+        ring.metrics.registry.get_sample_value("service_swaps_total", {"result": "rejected"}) == 1
+    )
+
+    ring.shelf.put(3)
+    ring.shelf.point(3, previous=(1, 2))
+    ring.watcher.step()
+    assert ring.state.policy_version == 3
+
+
+@pytest.mark.parametrize("spoiled", ["output_rows", "sharpness"])
+def test_promise_5_weights_that_are_not_finite_never_serve(ring, spoiled):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.watcher.step()
+    ring.shelf.put(2)
+    ring.shelf.snapshots[2].weights[spoiled][:] = np.nan
+
+    ring.shelf.point(2, previous=(1,))
+    ring.watcher.step()
+
+    assert ring.state.policy_version == 1
+    assert ring.told()[-1].kind == "rejected"
+
+
+def test_promise_5_a_roll_back_is_followed(ring):
+    for version in (1, 2, 3):
+        ring.shelf.put(version)
+        ring.shelf.point(version)
+        ring.watcher.step()
+
+    ring.shelf.point(2, hold=True)
+    ring.watcher.step()
+
+    assert ring.state.policy_version == 2
+    assert [told.version for told in ring.told()] == [1, 2, 3, 2]
+
+
+def test_at_the_start_the_newest_snapshot_that_may_serve_does(ring):
+    ring.shelf.put(1)
+    ring.shelf.put(4)
+    ring.shelf.point(6, previous=(4, 5))
+
+    ring.watcher.step()
+
+    assert ring.state.policy_version == 4
+    assert [told.kind for told in ring.told()] == ["rejected", "rejected", "served"]
+
+
+def test_without_any_snapshot_the_catalogue_still_serves(ring):
+    ring.shelf.point(6)
+
+    ring.watcher.step()
+
+    assert len(ring.state.catalogue) == 6
+    assert not ring.behaviour.ready
+
+
+def test_a_new_product_is_compiled_in_and_can_be_drawn(ring):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.watcher.step()
+    ring.sell(6, 9)
+
+    assert ring.watcher.step()
+
+    policy = ring.state.behaviour.policy
+    assert policy.products == len(ring.state.catalogue) == 9
+    rows = policy.greedy(
+        viewed_row=-1, history=b"", eligible=ring.state.catalogue.available,
+        excluded=np.arange(6, dtype=np.int32), size=5,
+    )  # fmt: skip
+    assert sorted(rows.tolist()) == [6, 7, 8]
+    assert ring.swaps == 1
+    assert len(ring.told()) == 1
+
+
+def test_compiling_for_a_changed_catalogue_waits_while_it_keeps_changing(ring):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.watcher.step()
+    ring.sell(6, 7)
+    assert ring.watcher.step()
+    ring.sell(7, 8)
+
+    assert not ring.watcher.step()
+    ring.seconds += 1.0
+    assert ring.watcher.step()
+    assert len(ring.state.catalogue) == 8
+
+
+def test_availability_is_followed_at_once_without_compiling(ring):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.watcher.step()
+    policy = ring.state.behaviour.policy
+
+    for product_id in ("p0", "p1"):
+        ring.log.append("products", [Message(None, encode(ProductRemoved(product_id=product_id)))])
+        assert ring.watcher.step()
+
+    assert ring.state.catalogue.available.tolist() == [0, 0, 1, 1, 1, 1]
+    assert ring.state.behaviour.policy is policy
+
+
+def test_a_snapshot_that_knows_more_products_waits_for_the_catalogue(ring):
+    ring.watcher.step()
+    ring.shelf.put(1, products=8)
+    ring.shelf.point(1)
+
+    assert not ring.watcher.step()
+    assert ring.told() == []
+    ring.sell(6, 8)
+    assert ring.watcher.step()
+    assert ring.state.policy_version == 1
+
+
+def test_weights_are_swapped_while_the_log_is_away_and_announced_when_it_is_back(ring):
+    ring.watcher.step()
+    ring.watcher.stop()
+    ring.reachable = False
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+
+    assert ring.watcher.step()
+    assert ring.behaviour.ready
+    assert ring.told() == []
+
+    ring.reachable = True
+    ring.watcher.step()
+    assert [told.kind for told in ring.told()] == ["served"]
