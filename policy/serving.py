@@ -4,7 +4,7 @@ Compiled once per snapshot (tenths of a second at 100,000 products), then asked 
 microseconds). No torch, nothing allocated per product and request.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Self
 
@@ -14,14 +14,13 @@ import numpy.typing as npt
 from policy.architecture import UNIFORM_CANDIDATES
 from policy.errors import PolicyError
 from policy.features import ProductFeatures
-from policy.kernels import request, scoring
-from policy.kernels.compilation import fill_products
+from policy.kernels import compilation, request, scoring
 from policy.kernels.layout import (
-    SMALL,
     TABLE_COLUMNS,
     TILE,
     TILE_FLOATS,
     TILE_LINES,
+    small_vector,
     tile_count,
 )
 from policy.kernels.packing import packed_bytes
@@ -46,10 +45,6 @@ Weights = Mapping[str, npt.NDArray[np.generic]]
 
 _NO_HISTORY: Final = np.frombuffer(histories.pack(histories.EMPTY), np.uint32)
 _NOTHING: Final = np.empty(0, np.int32)
-_PER_ROW: Final = (
-    "context_rows", "context_features", "output_rows", "output_features", "bias_rows",
-    "bias_features", "repeat_projection", "repeat_rows",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +65,19 @@ class Draw:
     packed_candidates: bytes
 
 
+def prepare() -> None:
+    """Compile the kernels or load them from disk: half a minute the first time, then nothing."""
+    compilation.prepare()
+    request.prepare()
+
+
 class _Scratch:
     """Space for one request at a time."""
 
     def __init__(self, products: int) -> None:
         tiles = tile_count(products)
         self.planes = np.zeros((PLANES, tiles * TILE), np.float32)
+        self.flags = np.zeros(tiles * TILE, np.uint8)
         self.rows = np.zeros(tiles * TILE, np.int32)
         self.counts = np.zeros(tiles, np.int32)
         self.integers = np.zeros(INTEGERS, np.int32)
@@ -105,13 +107,13 @@ class ServingPolicy:
                 f"the weights know {len(weights['context_rows'])} products and the catalogue "
                 f"{products}: read the catalogue further first"
             )
-        request.prepare()
+        prepare()
         self.version = version
         self.products = products
         self._weights = weights
         self._features = features
         self._tiles, self._table = _vectors(weights, features, before)
-        self._small = np.concatenate([weights[name].ravel() for name in SMALL], dtype=np.float32)
+        self._small = small_vector(weights)
         self._neighbours = _neighbours(weights)
         self.popular = _by_popularity(weights, products)
         self._scratch = _Scratch(products)
@@ -119,7 +121,7 @@ class ServingPolicy:
         space = self._scratch
         self._rank_arguments = (
             self._small, self._tiles, self._table, categories, *self._neighbours,
-            space.planes, space.rows, space.counts, space.integers, space.floats,
+            space.planes, space.flags, space.rows, space.counts, space.integers, space.floats,
         )  # fmt: skip
         self._draw_arguments = (*self._rank_arguments, space.sums, space.packed)
 
@@ -276,11 +278,7 @@ def _vectors(
         table[:old] = before._table  # noqa: SLF001
         rows = np.concatenate([_changed(before._features, features), rows[old:]])  # noqa: SLF001
     flat = tiles.reshape(tile_count(products) * TILE_FLOATS)
-    fill: Callable[..., None] = fill_products
-    fill(
-        rows, features.buckets, features.weights, *(weights[name] for name in _PER_ROW),
-        float(weights["sharpness"][0]), flat, table,
-    )  # fmt: skip
+    compilation.fill_products(rows, features.buckets, features.weights, weights, flat, table)
     return flat, table
 
 

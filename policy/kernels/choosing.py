@@ -6,7 +6,7 @@ import numpy as np
 from numba import njit
 
 from policy.architecture import FULL_CANDIDATES, TOP_CANDIDATES
-from policy.kernels.layout import Doubles, Floats, Ints, UInts
+from policy.kernels.layout import Bytes, Doubles, Floats, Ints, UInts
 from policy.kernels.scratch import (
     BINS_AT,
     BITS_AT,
@@ -23,14 +23,11 @@ from policy.kernels.scratch import (
 from policy.kernels.selection import above, ascending, keep_top, kth_largest, merge, uniform_rows
 
 _NEVER: Final = np.float32(-np.inf)
-_NO_FLOOR: Final = _NEVER
-_ZERO: Final = np.float32(0.0)
-_LARGEST: Final = np.float32(3e38)
 
 
-@njit(cache=True)
+@njit()
 def top_rows(
-    count: int, planes: Floats, counts: Ints, rows: Ints, integers: Ints, floats: Floats
+    count: int, planes: Floats, flags: Bytes, rows: Ints, integers: Ints, floats: Floats
 ) -> int:  # pragma: no cover
     """Write the rows and scores of the `count` highest, ascending by row; return how many."""
     # At least `count` products score no less than the count-th highest group maximum. Of 10,000
@@ -38,11 +35,11 @@ def top_rows(
     bins = integers[BINS_AT:BITS_AT]
     maxima = floats[MAXIMA_AT:WEIGHTS_AT]
     floor = kth_largest(maxima, len(maxima), count, bins)
-    found = above(planes[SCORES], counts, floor, rows, planes[VALUES])
+    found = above(planes[SCORES], floor, flags, rows, planes[VALUES])
     return int(keep_top(rows, planes[VALUES], found, count, planes[WORK], bins))
 
 
-@njit(cache=True)
+@njit()
 def _own_rows(history: UInts, scores: Floats, products: int, own: Ints) -> int:  # pragma: no cover
     """Write the shopper's repeats that are eligible, ascending; return how many there are."""
     start, found = 4 + int(history[1]), 0
@@ -53,19 +50,17 @@ def _own_rows(history: UInts, scores: Floats, products: int, own: Ints) -> int: 
     return int(ascending(own, found))
 
 
-@njit(cache=True)
+@njit()
 def choose(
-    eligible: int, history: UInts, products: int, uniforms: Doubles, planes: Floats, counts: Ints,
-    rows: Ints, integers: Ints, floats: Floats,
+    eligible: int, history: UInts, products: int, uniforms: Doubles, planes: Floats, flags: Bytes,
+    counts: Ints, rows: Ints, integers: Ints, floats: Floats,
 ) -> int:  # pragma: no cover  # fmt: skip
     """Write the candidates and their scores; return how many there are."""
     scores, values = planes[SCORES], planes[VALUES]
     candidates = integers[CANDIDATES_AT:]
     if eligible <= FULL_CANDIDATES:
-        found = above(scores, counts, _NO_FLOOR, rows, values)
-        candidates[:found] = rows[:found]
-        return int(found)
-    top = top_rows(TOP_CANDIDATES, planes, counts, rows, integers, floats)
+        return int(above(scores, _NEVER, flags, candidates, values))
+    top = top_rows(TOP_CANDIDATES, planes, flags, rows, integers, floats)
     own, few = integers[OWN_AT:FEW_AT], integers[FEW_AT:BOTH_AT]
     owned = _own_rows(history, scores, products, own)
     drawn = uniform_rows(scores, counts, eligible, uniforms, few)
@@ -76,16 +71,7 @@ def choose(
     return int(found)
 
 
-@njit(cache=True)
-def finite(values: Floats, count: int) -> bool:  # pragma: no cover
-    """Return whether all of values[:count] are numbers that float32 can still add up."""
-    largest = _ZERO
-    for place in range(count):
-        largest = max(largest, abs(values[place]))
-    return bool(largest < _LARGEST)
-
-
-@njit(cache=True)
+@njit()
 def best_first(rows: Ints, values: Floats, count: int, banner: Ints) -> None:  # pragma: no cover
     """Write a few rows into `banner`, the highest score first; of equal scores the lower row."""
     for position in range(count):

@@ -14,7 +14,7 @@ _ZERO: Final = np.float32(0.0)
 _ONE: Final = np.float32(1.0)
 
 
-@njit(cache=True)
+@njit()
 def add_copurchase_terms(
     neighbour_rows: Ints, neighbour_weights: Floats, rows: Ints, count: int, scale: float,
     mass: Floats, touched: Ints, terms: Floats,

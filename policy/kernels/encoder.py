@@ -8,50 +8,43 @@ from numba import njit
 
 from policy.architecture import HIDDEN, VECTOR
 from policy.kernels.layout import PLACES, Floats, Ints
+from policy.kernels.matvec import product_adder, rectify
 
-_NO_VIEW: Final = PLACES["no_view"][0]
-_QUERY: Final = PLACES["attention_query"][0]
-_POSITION: Final = PLACES["attention_position"][0]
-_HIDDEN_WEIGHT: Final = PLACES["hidden_weight"][0]
-_HIDDEN_BIAS: Final = PLACES["hidden_bias"][0]
-_USER_WEIGHT: Final = PLACES["user_weight"][0]
-_USER_BIAS: Final = PLACES["user_bias"][0]
+_NO_VIEW: Final = slice(*PLACES["no_view"])
+_QUERY: Final = slice(*PLACES["attention_query"])
+_POSITION: Final = slice(*PLACES["attention_position"])
+_HIDDEN_WEIGHT: Final = slice(*PLACES["hidden_weight"])
+_HIDDEN_BIAS: Final = slice(*PLACES["hidden_bias"])
+_USER_WEIGHT: Final = slice(*PLACES["user_weight"])
+_USER_BIAS: Final = slice(*PLACES["user_bias"])
 _ROOT: Final = np.float32(1.0 / math.sqrt(VECTOR))
 _ZERO: Final = np.float32(0.0)
 _ONE: Final = np.float32(1.0)
+
+_add_query = product_adder(VECTOR, VECTOR)
+_add_hidden = product_adder(3 * VECTOR, HIDDEN)
+_add_user = product_adder(HIDDEN, VECTOR)
 
 ENCODER_FLOATS: Final = 4 * VECTOR + HIDDEN + 16
 """Scratch space of `encode`: inputs, query, hidden layer, attention."""
 
 
-@njit(fastmath={"contract", "reassoc"}, cache=True)
-def _add_matvec(
-    small: Floats, matrix_at: int, inputs: Floats, width: int, output: Floats
-) -> None:  # pragma: no cover
-    """Add inputs (n,) @ matrix (n, width) to output (width,)."""
-    for line in range(len(inputs)):
-        value = inputs[line]
-        if value != _ZERO:
-            start = matrix_at + line * width
-            for column in range(width):
-                output[column] += value * small[start + column]
-
-
-@njit(fastmath={"contract", "reassoc"}, cache=True)
+@njit(fastmath={"contract", "reassoc"})
 def _attend(
     small: Floats, table: Floats, recent: Ints, known: int, inputs: Floats, work: Floats
 ) -> None:  # pragma: no cover
     """Put the attention over recent purchases and their mean behind the view in `inputs`."""
     query, logits = work[:VECTOR], work[VECTOR : VECTOR + 16]
     query[:] = _ZERO
-    _add_matvec(small, _QUERY, inputs[:VECTOR], VECTOR, query)
+    _add_query(small[_QUERY], inputs, 0, query)
+    newness = small[_POSITION]
     highest = np.float32(-np.inf)
     for place in range(known):
         row = recent[place]
         logit = _ZERO
         for component in range(VECTOR):
             logit += query[component] * table[row, component]
-        logit = logit * _ROOT + small[_POSITION + known - 1 - place]  # 0 is the newest
+        logit = logit * _ROOT + newness[known - 1 - place]  # 0 is the newest
         logits[place] = logit
         highest = max(highest, logit)
     total = _ZERO
@@ -66,33 +59,33 @@ def _attend(
             inputs[2 * VECTOR + component] += even * table[row, component]
 
 
-@njit(fastmath={"contract", "reassoc"}, cache=True)
+@njit(fastmath={"contract", "reassoc"})
 def encode(
     small: Floats, table: Floats, viewed: int, recent: Ints, known: int, work: Floats, user: Floats
 ) -> None:  # pragma: no cover
     """Write u(x) into `user`.
 
     Args:
-        small: the small tensors (`layout.PLACES`).
-        table: (N, TABLE_COLUMNS).
-        viewed: row of the product viewed; -1: none that the catalogue knows.
-        recent: rows of the last purchases that the catalogue knows, oldest first.
-        known: how many of `recent` count.
-        work: (ENCODER_FLOATS,) scratch space.
-        user: (d,) the result.
+            small: the small tensors (`layout.PLACES`).
+            table: (N, TABLE_COLUMNS).
+            viewed: row of the product viewed; -1: none that the catalogue knows.
+            recent: rows of the last purchases that the catalogue knows, oldest first.
+            known: how many of `recent` count.
+            work: (_add_query = product_adder(VECTOR, VECTOR)
+    _add_hidden = product_adder(3 * VECTOR, HIDDEN)
+    _add_user = product_adder(HIDDEN, VECTOR)
+
+    ENCODER_FLOATS,) scratch space.
+            user: (d,) the result.
     """
     inputs = work[: 3 * VECTOR]
     hidden = work[3 * VECTOR : 3 * VECTOR + HIDDEN]
     inputs[:] = _ZERO
-    for component in range(VECTOR):
-        inputs[component] = small[_NO_VIEW + component] if viewed < 0 else table[viewed, component]
+    inputs[:VECTOR] = small[_NO_VIEW] if viewed < 0 else table[viewed, :VECTOR]
     if known > 0:
         _attend(small, table, recent, known, inputs, hidden)
-    for unit in range(HIDDEN):
-        hidden[unit] = small[_HIDDEN_BIAS + unit]
-    _add_matvec(small, _HIDDEN_WEIGHT, inputs, HIDDEN, hidden)
-    for unit in range(HIDDEN):
-        hidden[unit] = max(hidden[unit], _ZERO)
-    for component in range(VECTOR):
-        user[component] = small[_USER_BIAS + component]
-    _add_matvec(small, _USER_WEIGHT, hidden, VECTOR, user)
+    hidden[:] = small[_HIDDEN_BIAS]
+    _add_hidden(small[_HIDDEN_WEIGHT], inputs, 0, hidden)
+    rectify(hidden)
+    user[:] = small[_USER_BIAS]
+    _add_user(small[_USER_WEIGHT], hidden, 0, user)

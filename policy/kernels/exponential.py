@@ -27,7 +27,7 @@ _C0, _C1, _C2, _C3, _C4, _C5 = (
 )  # fmt: skip
 
 
-@njit(fastmath={"contract"}, cache=True)
+@njit(fastmath={"contract"})
 def exponentials(
     values: Floats, count: int, shift: np.float32, bits: Ints, results: Floats
 ) -> None:  # pragma: no cover

@@ -11,13 +11,14 @@ The small tensors of the network stand one after another in one float32 vector, 
 given to a compiled function costs 60 ns.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
-from policy.architecture import PROJECTED, TENSORS, VECTOR
+from policy.architecture import PROJECTED, REPEAT_HIDDEN, REPEAT_INPUTS, TENSORS, VECTOR
 
 TILE: Final = 64
 TILE_LINES: Final = VECTOR + 1
@@ -36,10 +37,12 @@ GROUP_TILES: Final = 96
 
 SMALL: Final = (
     "no_view", "attention_query", "attention_position", "hidden_weight", "hidden_bias",
-    "user_weight", "user_bias", "repeat_hidden_weight", "repeat_hidden_bias",
-    "repeat_out_weight", "repeat_out_bias", "copurchase_scale", "sharpness",
+    "user_weight", "user_bias", "repeat_out_weight", "repeat_out_bias", "copurchase_scale",
+    "sharpness",
 )  # fmt: skip
-"""Names of the small tensors, in the order of the vector that holds them."""
+"""Names of the small tensors, in the order of the vector that holds them; last the hidden layer of
+the repeat term, a line per unit: its REPEAT_INPUTS weights, then its bias."""
+REPEAT_LINE: Final = REPEAT_INPUTS + 1
 
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
@@ -54,11 +57,19 @@ def _places() -> dict[str, tuple[int, int]]:
         end = start + int(np.prod(TENSORS[name].sizes(0)))
         places[name] = (start, end)
         start = end
+    places["repeat_hidden"] = (start, start + REPEAT_HIDDEN * REPEAT_LINE)
     return places
 
 
 PLACES: Final = _places()
 """(start, end) of every small tensor in the vector."""
+
+
+def small_vector(weights: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
+    """Return the small tensors one after another, float32."""
+    hidden = np.vstack([weights["repeat_hidden_weight"], weights["repeat_hidden_bias"]]).T
+    parts = [*(weights[name].ravel() for name in SMALL), hidden.ravel()]
+    return np.concatenate(parts, dtype=np.float32)
 
 
 def tile_count(products: int) -> int:

@@ -18,7 +18,7 @@ def packed_bytes(products: int) -> int:
     return products // 8 + 2
 
 
-@njit(cache=True)
+@njit()
 def _gap_bytes(rows: Ints, count: int) -> int:  # pragma: no cover
     total, before = 0, -1
     for place in range(count):
@@ -28,7 +28,21 @@ def _gap_bytes(rows: Ints, count: int) -> int:  # pragma: no cover
     return total
 
 
-@njit(cache=True)
+@njit()
+def _write_bitmap(rows: Ints, count: int, packed: Bytes) -> None:  # pragma: no cover
+    packed[:] = 0
+    packed[0] = BITMAP
+    at, bits = 1, 0
+    for place in range(count):
+        row = rows[place]
+        if 1 + (row >> 3) != at:
+            packed[at] = np.uint8(bits)
+            at, bits = 1 + (row >> 3), 0
+        bits |= 1 << (row & 7)
+    packed[at] = np.uint8(bits)
+
+
+@njit()
 def pack_rows(rows: Ints, count: int, packed: Bytes) -> int:  # pragma: no cover
     """Write the packed form of ascending distinct rows and return how many bytes it has.
 
@@ -40,12 +54,8 @@ def pack_rows(rows: Ints, count: int, packed: Bytes) -> int:  # pragma: no cover
     if count == 0:
         return 0
     bitmap_bytes = rows[count - 1] // 8 + 1
-    if bitmap_bytes <= _gap_bytes(rows, count):
-        packed[0] = BITMAP
-        packed[1 : bitmap_bytes + 1] = 0
-        for place in range(count):
-            row = rows[place]
-            packed[1 + (row >> 3)] |= np.uint8(1 << (row & 7))
+    if bitmap_bytes <= count or bitmap_bytes <= _gap_bytes(rows, count):  # a gap is a byte or more
+        _write_bitmap(rows, count, packed[: bitmap_bytes + 1])
         return int(bitmap_bytes) + 1
     packed[0] = GAPS
     end, before = 1, -1

@@ -13,15 +13,17 @@ from numba import njit
 
 from policy.kernels.exponential import exponentials
 from policy.kernels.layout import Doubles, Floats, Ints
+from policy.kernels.matvec import highest
 
 BLOCK: Final = 64
 _NEVER: Final = np.float32(-np.inf)
 _ZERO: Final = np.float32(0.0)
+LARGEST: Final = np.float32(3e38)
 _FAINT: Final = 1e-9
 """When less than this share of the highest weight remains, weights are made anew."""
 
 
-@njit(fastmath={"contract", "reassoc"}, cache=True)
+@njit(fastmath={"contract", "reassoc"})
 def _block_sum(weights: Floats, start: int, end: int) -> float:  # pragma: no cover
     total = _ZERO
     for place in range(max(start, 0), end):
@@ -29,25 +31,22 @@ def _block_sum(weights: Floats, start: int, end: int) -> float:  # pragma: no co
     return float(total)
 
 
-@njit(cache=True)
+@njit()
 def _weigh(
     values: Floats, count: int, bits: Ints, weights: Floats, sums: Doubles
 ) -> tuple[np.float32, float]:  # pragma: no cover
     """Make weights relative to the highest score left; return that score and their sum."""
-    highest = _NEVER
-    for place in range(count):
-        value = values[place]
-        highest = value if value > highest else highest
-    exponentials(values, count, highest, bits, weights)
+    top = highest(values, count)
+    exponentials(values, count, top, bits, weights)
     total = 0.0
     for block in range((count + BLOCK - 1) // BLOCK):
         start = block * BLOCK
         sums[block] = _block_sum(weights, start, min(start + BLOCK, count))
         total += sums[block]
-    return highest, total
+    return top, total
 
 
-@njit(cache=True)
+@njit()
 def _find(weights: Floats, count: int, sums: Doubles, wanted: float) -> int:  # pragma: no cover
     """Return the place where the running sum of weights passes `wanted`."""
     block, blocks = 0, (count + BLOCK - 1) // BLOCK
@@ -64,7 +63,7 @@ def _find(weights: Floats, count: int, sums: Doubles, wanted: float) -> int:  # 
     return chosen
 
 
-@njit(cache=True)
+@njit()
 def _last_possible(weights: Floats, count: int) -> int:  # pragma: no cover
     place = count - 1
     while place > 0 and weights[place] == _ZERO:
@@ -72,15 +71,17 @@ def _last_possible(weights: Floats, count: int) -> int:  # pragma: no cover
     return place
 
 
-@njit(cache=True)
+@njit()
 def draw_positions(
     values: Floats, count: int, size: int, uniforms: Doubles, bits: Ints, weights: Floats,
     sums: Doubles, drawn: Ints, log_probs: Floats,
 ) -> int:  # pragma: no cover  # fmt: skip
-    """Draw a banner and return how many positions it has: `size`, or `count` when that is less.
+    """Draw a banner; return how many positions it has: `size`, or `count` when that is less.
+
+    A score beyond 3e38 returns -1: nothing can be drawn.
 
     Args:
-        values: at least (count,) finite scores; drawn ones are -inf afterwards.
+        values: at least (count,) scores, neither NaN nor -inf; drawn ones are -inf afterwards.
         count: how many candidates.
         size: how many positions.
         uniforms: (size or more,) in [0, 1).
@@ -91,15 +92,17 @@ def draw_positions(
         log_probs: (size or more,) the result: log-probability of each given those before.
     """
     positions = min(size, count)
-    highest, total = _NEVER, 0.0
+    top, total = _NEVER, 0.0
     for position in range(positions):
         if total < _FAINT:
-            highest, total = _weigh(values, count, bits, weights, sums)
+            top, total = _weigh(values, count, bits, weights, sums)
+            if not top < LARGEST:
+                return -1
         chosen = _find(weights, count, sums, uniforms[position] * total)
         if chosen < 0:  # rounding carried the number past the last block
             chosen = _last_possible(weights, count)
         drawn[position] = chosen
-        log_probs[position] = np.float32(float(values[chosen] - highest) - math.log(total))
+        log_probs[position] = np.float32(float(values[chosen] - top) - math.log(total))
         values[chosen], weights[chosen] = _NEVER, _ZERO
         block = chosen // BLOCK
         start = block * BLOCK

@@ -4,15 +4,17 @@ Scratch space comes from the caller and belongs to one request at a time.
 """
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 from numba import njit, types
+from numba.core.dispatcher import Dispatcher
 
 from policy.architecture import UNIFORM_CANDIDATES
-from policy.kernels.choosing import best_first, choose, finite, top_rows
+from policy.kernels.choosing import best_first, choose, top_rows
 from policy.kernels.layout import Bytes, Doubles, Floats, Ints, UInts, readonly, writable
+from policy.kernels.matvec import highest
 from policy.kernels.packing import pack_rows
-from policy.kernels.plackett_luce import draw_positions
+from policy.kernels.plackett_luce import LARGEST, draw_positions
 from policy.kernels.scoring import SCORES_NOT_FINITE, score_products
 from policy.kernels.scratch import (
     BANNER_AT,
@@ -45,6 +47,7 @@ _COMPILED: Final = (
 )
 _SCRATCH: Final = (
     writable(types.float32, 2),  # planes
+    writable(types.uint8, 1),  # flags
     writable(types.int32, 1),  # rows
     writable(types.int32, 1),  # counts
     writable(types.int32, 1),  # integers
@@ -60,35 +63,37 @@ _DRAW: Final = (
 )
 
 
-def _entry_points(fingerprint: int) -> tuple[Any, Any]:
+def _entry_points(
+    fingerprint: int,
+) -> "tuple[Dispatcher[Callable[..., Counts]], Dispatcher[Callable[..., int]]]":
     """Return the compiled functions, tied to the source they were made from."""
 
     @njit(cache=True)
     def draw_banner(
         viewed: int, history: UInts, eligible: Bytes, excluded: Ints, size: int, uniforms: Doubles,
         small: Floats, tiles: Floats, table: Floats, categories: Ints, neighbour_rows: Ints,
-        neighbour_weights: Floats, planes: Floats, rows: Ints, counts: Ints, integers: Ints,
-        floats: Floats, sums: Doubles, packed: Bytes,
+        neighbour_weights: Floats, planes: Floats, flags: Bytes, rows: Ints, counts: Ints,
+        integers: Ints, floats: Floats, sums: Doubles, packed: Bytes,
     ) -> Counts:  # pragma: no cover  # fmt: skip
         count = score_products(
             viewed, history, eligible, excluded, small, tiles, table, categories, neighbour_rows,
             neighbour_weights, planes, counts, integers, floats,
         )  # fmt: skip
-        if count <= 0:
-            return count, 0, fingerprint * 0
+        if count <= 0 or fingerprint < 0:  # the number is never below 0
+            return count, 0, 0
         found = choose(
             count, history, len(categories),
             uniforms[BANNER_SIZE : BANNER_SIZE + UNIFORM_CANDIDATES],
-            planes, counts, rows, integers, floats,
+            planes, flags, counts, rows, integers, floats,
         )  # fmt: skip
-        if not finite(planes[VALUES], found):
-            return SCORES_NOT_FINITE, 0, 0
         candidates, drawn = integers[CANDIDATES_AT:], integers[DRAWN_AT:BANNER_AT]
         packed_bytes = pack_rows(candidates, found, packed)
         positions = draw_positions(
             planes[VALUES], found, size, uniforms, integers[BITS_AT:DRAWN_AT],
             floats[WEIGHTS_AT:LOG_PROBS_AT], sums, drawn, floats[LOG_PROBS_AT:],
         )  # fmt: skip
+        if positions < 0:
+            return SCORES_NOT_FINITE, 0, 0
         for position in range(positions):
             integers[BANNER_AT + position] = candidates[drawn[position]]
         return found, positions, packed_bytes
@@ -97,18 +102,18 @@ def _entry_points(fingerprint: int) -> tuple[Any, Any]:
     def rank_banner(
         viewed: int, history: UInts, eligible: Bytes, excluded: Ints, size: int,
         small: Floats, tiles: Floats, table: Floats, categories: Ints, neighbour_rows: Ints,
-        neighbour_weights: Floats, planes: Floats, rows: Ints, counts: Ints, integers: Ints,
-        floats: Floats,
+        neighbour_weights: Floats, planes: Floats, flags: Bytes, rows: Ints, counts: Ints,
+        integers: Ints, floats: Floats,
     ) -> int:  # pragma: no cover  # fmt: skip
         count = score_products(
             viewed, history, eligible, excluded, small, tiles, table, categories, neighbour_rows,
             neighbour_weights, planes, counts, integers, floats,
         )  # fmt: skip
-        if count <= 0 or size <= 0:
-            return min(count, fingerprint * 0)
-        found = top_rows(size, planes, counts, rows, integers, floats)
+        if count <= 0 or size <= 0 or fingerprint < 0:
+            return min(count, 0)
+        found = top_rows(size, planes, flags, rows, integers, floats)
         values = planes[VALUES]
-        if not finite(values, found):
+        if not highest(values, found) < LARGEST:
             return SCORES_NOT_FINITE
         best_first(rows, values, found, integers[BANNER_AT:CANDIDATES_AT])
         return int(found)

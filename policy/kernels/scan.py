@@ -19,7 +19,7 @@ _ONE: Final = np.float32(1.0)
 _BIAS_AT: Final = VECTOR * TILE
 
 
-@njit(fastmath={"contract", "reassoc"}, cache=True)
+@njit(fastmath={"contract", "reassoc"})
 def _multiply(
     tiles: Floats, user: Floats, terms: Floats, scores: Floats
 ) -> None:  # pragma: no cover
@@ -40,7 +40,7 @@ def _multiply(
                 )
 
 
-@njit(fastmath={"contract", "reassoc"}, cache=True)
+@njit(fastmath={"contract", "reassoc"})
 def _hide(eligible: Bytes, scores: Floats) -> int:  # pragma: no cover
     """Put -inf in place of the scores of products that may not be shown; return how many may."""
     marked = 0
@@ -51,7 +51,7 @@ def _hide(eligible: Bytes, scores: Floats) -> int:  # pragma: no cover
     return marked
 
 
-@njit(fastmath={"contract", "reassoc"}, cache=True)
+@njit(fastmath={"contract", "reassoc"})
 def _count(scores: Floats, counts: Ints) -> int:  # pragma: no cover
     """Write how many scores of each tile are above -inf; return how many are in all."""
     scored = 0
@@ -64,7 +64,7 @@ def _count(scores: Floats, counts: Ints) -> int:  # pragma: no cover
     return scored
 
 
-@njit(cache=True)
+@njit()
 def _maxima(scores: Floats, maxima: Floats) -> None:  # pragma: no cover
     """Write the highest score of each group."""
     maxima[:] = _NEVER
@@ -76,7 +76,7 @@ def _maxima(scores: Floats, maxima: Floats) -> None:  # pragma: no cover
                 maxima[group + lane] = score if score > highest else highest
 
 
-@njit(cache=True)
+@njit()
 def scan(
     tiles: Floats, user: Floats, terms: Floats, eligible: Bytes, scores: Floats, counts: Ints,
     maxima: Floats,

@@ -37,7 +37,7 @@ _NEVER: Final = np.float32(-np.inf)
 _ZERO: Final = np.float32(0.0)
 
 
-@njit(cache=True)
+@njit()
 def _readable(history: UInts) -> bool:  # pragma: no cover
     if len(history) < 4 or history[0] != LAYOUT:
         return False
@@ -46,7 +46,7 @@ def _readable(history: UInts) -> bool:  # pragma: no cover
     return len(history) >= 4 + int(history[1]) + 5 * int(history[2])
 
 
-@njit(cache=True)
+@njit()
 def _known_recent(history: UInts, products: int, recent: Ints) -> int:  # pragma: no cover
     known = 0
     for place in range(4, 4 + int(history[1])):
@@ -56,7 +56,7 @@ def _known_recent(history: UInts, products: int, recent: Ints) -> int:  # pragma
     return known
 
 
-@njit(cache=True)
+@njit()
 def _exclude(
     viewed: int, excluded: Ints, eligible: Bytes, terms: Floats
 ) -> int:  # pragma: no cover
@@ -72,7 +72,7 @@ def _exclude(
     return hit
 
 
-@njit(cache=True)
+@njit()
 def _forget(
     viewed: int, excluded: Ints, touched: Ints, history: UInts, products: int, terms: Floats
 ) -> None:  # pragma: no cover
@@ -90,7 +90,7 @@ def _forget(
             terms[history[place]] = _ZERO
 
 
-@njit(cache=True)
+@njit()
 def score_products(
     viewed_row: int, history: UInts, eligible: Bytes, excluded: Ints, small: Floats, tiles: Floats,
     table: Floats, categories: Ints, neighbour_rows: Ints, neighbour_weights: Floats,

@@ -35,7 +35,7 @@ BITS_AT: Final = BINS_AT + BINS
 DRAWN_AT: Final = BITS_AT + MOST_CANDIDATES
 BANNER_AT: Final = DRAWN_AT + BANNER_SIZE
 CANDIDATES_AT: Final = BANNER_AT + BANNER_SIZE
-INTEGERS: Final = CANDIDATES_AT + MOST_CANDIDATES
+INTEGERS: Final = CANDIDATES_AT + MOST_CANDIDATES + 1  # one that is written before it is dropped
 
 # Places in the array of floats.
 USER_AT: Final = ENCODER_FLOATS

@@ -5,29 +5,21 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from policy.kernels.layout import TILE, Doubles, Floats, Ints
+from policy.kernels.layout import TILE, Bytes, Doubles, Floats, Ints
+from policy.kernels.matvec import highest, lowest
 
 BINS: Final = 256
 _NEVER: Final = np.float32(-np.inf)
-_ZERO: Final = np.float32(0.0)
-_ONE: Final = np.float32(1.0)
+_LOWEST: Final = np.float32(np.finfo(np.float32).min)
 
 
-@njit(cache=True)
-def _bounds(values: Floats, count: int) -> tuple[np.float32, np.float32]:  # pragma: no cover
-    low = high = values[0]
-    for place in range(1, count):
-        low, high = min(low, values[place]), max(high, values[place])
-    return low, high
-
-
-@njit(cache=True)
+@njit()
 def _bin(value: np.float32, low: np.float32, scale: np.float32) -> int:  # pragma: no cover
     """Return the value's bin, which never falls as the value grows."""
     return min(max(int((value - low) * scale), 0), BINS - 1)
 
 
-@njit(cache=True)
+@njit()
 def _drop_never(values: Floats, count: int) -> int:  # pragma: no cover
     kept = 0
     for place in range(count):
@@ -37,7 +29,7 @@ def _drop_never(values: Floats, count: int) -> int:  # pragma: no cover
     return kept
 
 
-@njit(cache=True)
+@njit()
 def _keep_bin(
     values: Floats, count: int, low: np.float32, scale: np.float32, wanted: int
 ) -> int:  # pragma: no cover
@@ -49,7 +41,7 @@ def _keep_bin(
     return kept
 
 
-@njit(cache=True)
+@njit()
 def kth_largest(
     values: Floats, count: int, rank: int, bins: Ints
 ) -> np.float32:  # pragma: no cover
@@ -68,7 +60,7 @@ def kth_largest(
     if kept < rank:
         return _NEVER
     while True:
-        low, high = _bounds(values, kept)
+        low, high = lowest(values, kept), highest(values, kept)
         if low == high:
             return low
         scale = np.float32(BINS) / (high - low)
@@ -85,38 +77,39 @@ def kth_largest(
         kept = inside
 
 
-@njit(cache=True)
+@njit()
+def _flag(scores: Floats, floor: np.float32, flags: Bytes) -> None:  # pragma: no cover
+    for row in range(len(scores)):
+        flags[row] = np.uint8(scores[row] >= floor)
+
+
+@njit()
 def above(
-    scores: Floats, counts: Ints, floor: np.float32, rows: Ints, values: Floats
+    scores: Floats, floor: np.float32, flags: Bytes, rows: Ints, values: Floats
 ) -> int:  # pragma: no cover
     """Write rows and scores of the products whose score is above -inf and not below `floor`.
 
     Args:
         scores: (tiles * TILE,) with -inf where a product is not eligible.
-        counts: (tiles,) eligible products of each tile.
         floor: lowest score wanted; -inf: all.
+        flags: (tiles * TILE,) scratch space, read eight at a time.
         rows: (tiles * TILE,) the rows, ascending.
         values: (tiles * TILE,) their scores.
 
     Returns:
         How many there are.
     """
-    found = 0
-    for tile in range(len(counts)):
-        if counts[tile] > 0:
-            wanted = _ZERO
-            for x in range(TILE):
-                wanted += _ONE if scores[tile * TILE + x] >= floor else _ZERO
-            if wanted > _ZERO:
-                for row in range(tile * TILE, tile * TILE + TILE):
-                    score = scores[row]
-                    rows[found] = row
-                    values[found] = score
-                    found += (score >= floor) & (score > _NEVER)
+    _flag(scores, max(floor, _LOWEST), flags)
+    eights, found = flags.view(np.uint64), 0
+    for eight in range(len(eights)):
+        if eights[eight] != 0:
+            for row in range(eight * 8, eight * 8 + 8):
+                rows[found], values[found] = row, scores[row]
+                found += flags[row]
     return found
 
 
-@njit(cache=True)
+@njit()
 def keep_top(
     rows: Ints, values: Floats, count: int, top: int, work: Floats, bins: Ints
 ) -> int:  # pragma: no cover
@@ -144,7 +137,7 @@ def keep_top(
     return kept
 
 
-@njit(cache=True)
+@njit()
 def uniform_rows(
     scores: Floats, counts: Ints, eligible: int, uniforms: Doubles, rows: Ints
 ) -> int:  # pragma: no cover
@@ -173,7 +166,7 @@ def uniform_rows(
     return ascending(rows, len(uniforms))
 
 
-@njit(cache=True)
+@njit()
 def ascending(rows: Ints, count: int) -> int:  # pragma: no cover
     """Sort a few rows in place, drop what is there twice, return how many are left."""
     for place in range(1, count):
@@ -190,7 +183,7 @@ def ascending(rows: Ints, count: int) -> int:  # pragma: no cover
     return kept
 
 
-@njit(cache=True)
+@njit()
 def merge(
     left: Ints, lefts: int, right: Ints, rights: int, merged: Ints
 ) -> int:  # pragma: no cover

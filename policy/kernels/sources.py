@@ -1,8 +1,9 @@
 """A fingerprint of everything that is compiled, so that compiled code kept on disk is never stale.
 
 numba's cache looks at the file of the function it compiled, not at the files of the functions and
-constants that went into it. What a function closes over is part of the cache's key, so the entry
-points close over this number.
+constants that went into it: after a change elsewhere it would go on serving the old policy. So only
+the functions called from outside are kept on disk, and each closes over this number, because what a
+function closes over is part of the cache's key.
 """
 
 import hashlib
