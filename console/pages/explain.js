@@ -55,7 +55,7 @@ function show(life) {
   say("chosen", context.candidates ? `Chosen among ${count(context.candidates)} candidates, one position after the other; each propensity is given the positions before it.` : "No policy drew this banner, so there are no propensities.");
   fill("positions", ...life.banner.map((position) => element("tr", {}, cell(String(position.position + 1), { class: "number" }),
     element("th", { scope: "row" }, named(position)), cell(share(position.propensity), { class: "number" }),
-    cell(odds(position, context.candidates), { class: "number" }), cell(points(position.points), { class: "number" }))));
+    cell(odds(position, context.candidates), { class: "number roomy" }), cell(points(position.points), { class: "number" }))));
   fill("context",
     card("Product viewed", context.viewed ? "one" : "none", context.viewed ? named(context.viewed) : "The shopper was not on a product's page."),
     card("Last purchases", String(context.purchased.length), context.purchased.length ? "oldest first: " + list(context.purchased) : "Nothing was known of earlier purchases."),

@@ -27,11 +27,18 @@ const whole = new Intl.NumberFormat("en-GB", { maximumFractionDigits: 0 });
 const clock = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 
 export const count = (number) => whole.format(number);
-export const when = (ms) => clock.format(new Date(ms));
+const hour = new Intl.DateTimeFormat("en-GB", { timeStyle: "medium" });
+
+// Of today the time alone.
+export function when(ms) {
+  const then = new Date(ms);
+  return (then.toDateString() === new Date().toDateString() ? hour : clock).format(then);
+}
 
 export function points(number) {
   if (number === null || number === undefined) return "–";
-  return number.toFixed(Math.abs(number) < 0.1 ? 3 : 2);
+  if (number === 0) return "0";
+  return number.toFixed(Math.abs(number) < 0.095 ? 3 : 2);
 }
 
 export function percent(share) {
@@ -49,7 +56,7 @@ export function seconds(value) {
 
 export function amount(value) {
   if (Number.isInteger(value)) return count(value);
-  return Math.abs(value) >= 100 ? count(value) : value.toPrecision(3);
+  return Math.abs(value) >= 100 ? count(value) : String(Number(value.toPrecision(3)));
 }
 
 export const money = (cents) => (cents === null || cents === undefined ? "" : (cents / 100).toFixed(2));

@@ -6,7 +6,7 @@ let pages = 1;
 let shown = "";
 
 function signs(entry) {
-  if (entry.parent === null) return element("span", { class: "quiet" }, "the foundation: no update yet");
+  if (entry.parent === null) return element("span", { class: "quiet" }, "foundation");
   const odd = entry.health.filter((sign) => sign.verdict === "watch");
   if (!odd.length) return element("span", { class: "badge fine", title: entry.health.map((sign) => `${sign.title}: ${amount(sign.value)}`).join("\n") }, "fine");
   return element("span", {}, ...odd.map((sign) => element("span", { class: "badge watch", title: sign.meaning }, `${sign.title}: ${amount(sign.value)}`)));
@@ -18,7 +18,7 @@ function row(entry, hold) {
     : element("button", { type: "button", disabled: hold, "aria-label": `Promote version ${entry.version}`, title: hold ? "Resume first" : null, onclick: () => promoted(entry.version) }, "Promote");
   return element("tr", { class: entry.live ? "live" : null },
     element("th", { scope: "row", class: "number" }, String(entry.version)), element("td", {}, when(entry.created_at_ms)),
-    element("td", { class: "number" }, count(entry.updates)), element("td", { class: "number" }, count(entry.banners)),
+    element("td", { class: "number roomy" }, count(entry.updates)), element("td", { class: "number" }, count(entry.banners)),
     element("td", {}, signs(entry)), element("td", {}, promote));
 }
 

@@ -96,7 +96,8 @@ function showBanner(banner) {
   const viewed = shop.viewed ? `With ${shop.viewed.title}` : shopper() ? `For shopper ${shopper()}` : "For you";
   say("banner-title", viewed);
   const missing = banner.products.length ? "" : " · nothing may be shown";
-  say("about", `${banner.arm === "policy" ? "policy" : "foundation"} ${banner.policy_version}, source ${banner.source}${banner.reason ? ": " + banner.reason : ""}${missing}`);
+  const drawn = banner.source === "policy" ? `${banner.arm === "policy" ? "policy" : "foundation, as control,"} version ${banner.policy_version}` : `${banner.source} list`;
+  say("about", `${drawn}${banner.reason ? ": " + banner.reason : ""}${missing}`);
   byId("why").href = "/explain/" + encodeURIComponent(banner.recommendation_id);
   byId("why").hidden = false;
   onScreen.disconnect();
