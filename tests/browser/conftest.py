@@ -1,4 +1,4 @@
-"""A real Chromium before a real console, whose service is a stand-in that notes what it is asked."""
+"""A real Chromium, a real console, and a stand-in service that notes what it is asked."""
 
 import json
 import os
@@ -90,10 +90,10 @@ class StandInService:
                 self.end_headers()
                 self.wfile.write(body)
 
-            def do_OPTIONS(self) -> None:  # noqa: N802 - the base class's name
+            def do_OPTIONS(self) -> None:
                 self._answer(204)
 
-            def do_POST(self) -> None:  # noqa: N802 - the base class's name
+            def do_POST(self) -> None:
                 asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 status, body = outer.answer(self.path, asked)
                 self._answer(status, json.dumps(body).encode())
