@@ -10,6 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError
 
 from streams.errors import LogUnavailable, TopicMismatch
+from streams.kafka.connection import connected
 from streams.kafka.reading import records_to
 from streams.kafka.settings import KafkaSettings
 from streams.topics import TOPICS, Topic
@@ -145,7 +146,7 @@ class Cluster:
             return start
         try:
             if self._reader is None:
-                self._reader = KafkaConsumer(**self._settings.consumer())
+                self._reader = connected(KafkaConsumer, self._settings.consumer())
             self._reader.assign([partition])
             for back in (*_LOOK_BACK, stable - start):
                 begin = max(start, stable - back)
@@ -178,9 +179,9 @@ class Cluster:
 
     def _ask(self, question: Callable[[KafkaAdminClient], T]) -> T:
         with self._lock:
+            if self._admin is None:
+                self._admin = connected(KafkaAdminClient, self._settings.connection())
             try:
-                if self._admin is None:
-                    self._admin = KafkaAdminClient(**self._settings.connection())
                 return question(self._admin)
             except KafkaError as problem:
                 raise LogUnavailable(f"Kafka does not answer: {problem}") from problem

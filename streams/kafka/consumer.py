@@ -25,6 +25,7 @@ from kafka.errors import KafkaError, RebalanceInProgressError
 
 from streams.errors import Fenced, LogError, LogUnavailable, TopicMismatch
 from streams.kafka.cluster import Cluster
+from streams.kafka.connection import connected
 from streams.kafka.producer import REPLACED, Routed, Transactions
 from streams.kafka.reading import read_state, state_key
 from streams.kafka.settings import DEAD_LETTER_BYTES, MESSAGE_BYTES, KafkaSettings
@@ -186,22 +187,19 @@ class KafkaReader:
             self._membership.give_back()
 
     def _connect(self) -> KafkaConsumer:
-        try:
-            if self._membership is None:
-                client = KafkaConsumer(**self._settings.consumer())
-                client.assign(self._partitions)
-                self._rebalances.on_partitions_assigned(set(self._partitions))
-                self._owned = frozenset(self._named(p) for p in self._partitions)
-                return client
-            # First: what this member's predecessor left open would hold back its offsets.
-            self._membership.transactions.prepare()
-            client = KafkaConsumer(
-                **self._settings.member_of(self._membership.group),
-                partition_assignment_strategy=[CooperativeStickyAssignor()],
-            )
-            client.subscribe(list(self._topics), listener=self._rebalances)
-        except KafkaError as problem:
-            raise LogUnavailable(f"Kafka cannot be reached: {problem}") from problem
+        if self._membership is None:
+            client = connected(KafkaConsumer, self._settings.consumer())
+            client.assign(self._partitions)
+            self._rebalances.on_partitions_assigned(set(self._partitions))
+            self._owned = frozenset(self._named(p) for p in self._partitions)
+            return client
+        # First: what this member's predecessor left open would hold back its offsets.
+        self._membership.transactions.prepare()
+        options = self._settings.member_of(self._membership.group) | {
+            "partition_assignment_strategy": [CooperativeStickyAssignor()]
+        }
+        client = connected(KafkaConsumer, options)
+        client.subscribe(list(self._topics), listener=self._rebalances)
         return client
 
     def _disconnect(self) -> None:

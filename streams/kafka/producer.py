@@ -22,6 +22,7 @@ from kafka.errors import (
 from kafka.producer.transaction_manager import TransactionalRequestResult
 
 from streams.errors import Fenced, LogError, LogUnavailable, MessageTooLarge
+from streams.kafka.connection import connected
 from streams.kafka.settings import MESSAGE_BYTES, KafkaSettings
 
 REPLACED: Final = (
@@ -133,10 +134,7 @@ class Writer:
     def _current(self) -> BoundedProducer:
         with self._lock:
             if self._producer is None:
-                try:
-                    self._producer = BoundedProducer(**self._settings.producer())
-                except KafkaError as problem:
-                    raise LogUnavailable(f"Kafka cannot be reached: {problem}") from problem
+                self._producer = connected(BoundedProducer, self._settings.producer())
             return self._producer
 
     def _drop(self, producer: BoundedProducer) -> None:
@@ -163,18 +161,15 @@ class Transactions:
             self._producer = self._begin()
 
     def _begin(self) -> BoundedProducer:
-        transaction_ms = round(self._settings.transaction_timeout_seconds * 1_000)
-        producer = None
+        options = self._settings.producer() | {
+            "transactional_id": self._id,
+            "transaction_timeout_ms": round(self._settings.transaction_timeout_seconds * 1_000),
+        }
+        producer = connected(BoundedProducer, options)
         try:
-            producer = BoundedProducer(
-                **self._settings.producer(),
-                transactional_id=self._id,
-                transaction_timeout_ms=transaction_ms,
-            )
             producer.init_transactions()
         except KafkaError as problem:
-            if producer is not None:
-                producer.destroy()
+            producer.destroy()
             raise LogUnavailable(f"Kafka begins no transactions: {problem}") from problem
         return producer
 

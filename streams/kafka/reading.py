@@ -9,6 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import KafkaError
 
 from streams.errors import LogUnavailable
+from streams.kafka.connection import connected
 from streams.kafka.settings import KafkaSettings
 from streams.port import Partition
 
@@ -63,7 +64,7 @@ def read_state(
     prefix = state_key(group, partition, b"")
     state: dict[bytes, bytes] = {}
     try:
-        with closing(KafkaConsumer(**settings.consumer())) as consumer:
+        with closing(connected(KafkaConsumer, settings.consumer())) as consumer:
             consumer.assign([changelog])
             for record in records_to(consumer, changelog, end, settings):
                 if not record.key.startswith(prefix):
