@@ -10,6 +10,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from service import errors
@@ -77,6 +78,10 @@ async def _http(_: Request, error: Exception) -> Response:
     return problem(error.status_code, None, error.headers)[0]
 
 
+async def _disconnected(_: Request, __: Exception) -> Response:
+    return problem(400, "the body was cut short")[0]  # seen by metrics alone
+
+
 async def _not_valid(_: Request, error: Exception) -> Response:
     # The framework's own answer echoes the input, which may not be serialisable.
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type alone
@@ -100,4 +105,5 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _refused)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _not_valid)
+    app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(Exception, _failed)

@@ -17,19 +17,22 @@ def settle_heap() -> None:
     """Make garbage collections rare and short: what is alive now is never looked at again.
 
     The largest effect on the slowest answers that was found: without it a full collection walks
-    over everything that serving has loaded.
+    over everything that serving has loaded. Meant to follow every swap; only the first has work to
+    do, for numba and the frameworks are what is large.
     """
+    if gc.get_freeze_count():
+        return
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
 
 
 def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """Return a bound socket; port 0 is any free one.
+    """Return a listening socket; callers wait in its queue until `serve` takes them.
 
     Args:
         host: an address or a name.
-        port: 0 to 65535.
+        port: 0 is any free one.
         shared: True: several processes may bind the same port, and the kernel shares connections.
 
     Raises:
@@ -42,6 +45,7 @@ def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
         if shared:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError:
         listener.close()
         raise
@@ -54,7 +58,7 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
 
     Args:
         app: with its lifespan.
-        listener: a bound socket; closed at the end.
+        listener: a listening socket; closed at the end.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     config = uvicorn.Config(

@@ -1,12 +1,12 @@
 """One process of the service, put together from its parts; tests and `cli` call the same."""
 
+import asyncio
 import os
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-import anyio.to_thread
 import numpy as np
 from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
@@ -149,7 +149,7 @@ def build(
             yield
         finally:
             stop.set()
-            await anyio.to_thread.run_sync(_stopped, watcher, appender, taking)
+            await asyncio.to_thread(_stopped, watcher, appender, taking)
             await histories.close()
 
     app = create_app(

@@ -128,8 +128,9 @@ async def call(
     headers: dict[str, str] | None = None,
     declared_bytes: int | None = None,
     address: str = "203.0.113.7",
+    hangs_up: bool = False,
 ) -> Answer:
-    """Call an ASGI app once, as a server would."""
+    """Call an ASGI app once, as a server would; `hangs_up` leaves before the last chunk."""
     raw_path, _, query = path.partition("?")
     sent = {"content-type": "application/json", **(headers or {})}
     if declared_bytes is not None:
@@ -144,7 +145,7 @@ async def call(
     answered: list[dict] = []
 
     async def receive() -> dict:
-        if not waiting:
+        if not waiting or (hangs_up and len(waiting) == 1):
             return {"type": "http.disconnect"}
         return {"type": "http.request", "body": waiting.pop(0), "more_body": bool(waiting)}
 
@@ -253,6 +254,11 @@ def _key_of():
 @pytest.fixture(name="product")
 def _product():
     return product
+
+
+@pytest.fixture(name="call")
+def _call():
+    return call
 
 
 @pytest.fixture(name="event")

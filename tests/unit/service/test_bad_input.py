@@ -1,5 +1,6 @@
 """Nasty bodies over every route: never a 5xx, always a problem document, nothing taken."""
 
+import asyncio
 import json
 
 import pytest
@@ -177,6 +178,13 @@ def test_unknown_paths_and_methods_are_problems_too(shop):
 @pytest.mark.parametrize("path", ["/users/", "/users/" + "u" * 129, "/users/a\x00b", "/users/a\nb"])
 def test_a_user_id_that_is_none_is_refused(shop, path):
     refused(shop.send("DELETE", path), 404, 422)
+
+
+def test_a_caller_who_hangs_up_takes_nothing_and_breaks_nothing(shop, call):
+    answer = asyncio.run(call(shop.service.app, "POST", "/events", (b"[", b""), hangs_up=True))
+
+    refused(answer, 400)
+    assert shop.facts() == []
 
 
 def test_what_is_echoed_is_short(shop):

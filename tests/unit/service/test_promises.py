@@ -102,12 +102,11 @@ def test_promise_7_a_log_that_does_not_answer_makes_503(make_shop, event):
         shop.service.appender.append("events", []).result()
 
 
-def test_promise_8_bad_input_beside_good_requests_changes_nothing_for_them(shop, event):
+def test_promise_8_bad_input_beside_good_requests_changes_nothing_for_them(shop, event, call):
     async def together():
-        from_conftest = shop.send.__globals__["call"]
         bodies = [b"[NaN]", json.dumps([event()]).encode(), b"[" * 100_000, b'{"a":1}']
         return await asyncio.gather(
-            *(from_conftest(shop.service.app, "POST", "/events", (body,)) for body in bodies)
+            *(call(shop.service.app, "POST", "/events", (body,)) for body in bodies)
         )
 
     statuses = [answer.status for answer in asyncio.run(together())]

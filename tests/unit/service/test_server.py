@@ -50,9 +50,11 @@ def server(tmp_path):
         cwd=ROOT,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
     )
-    yield running, int(running.stdout.readline()), tmp_path
-    running.kill()
-    running.communicate()
+    try:
+        yield running, int(running.stdout.readline()), tmp_path
+    finally:
+        running.kill()
+        running.communicate()
 
 
 def ask(port: int, method: str, path: str, body: object = None) -> tuple[int, object]:
