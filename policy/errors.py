@@ -19,3 +19,11 @@ class NoLiveSnapshot(PolicyError):
 
 class RegistryHeld(PolicyError):
     """The registry holds after a rollback: nothing is promoted until `quintet policies resume`."""
+
+
+class SnapshotUnknown(PolicyError):
+    """The registry does not keep that version: see `quintet policies list`."""
+
+
+class VersionTaken(PolicyError):
+    """The version exists with other weights, or its number has passed; numbers are never reused."""
