@@ -194,7 +194,7 @@ class GrocerWorld:
         """
         wanted = self._wanted(visit, banner)
         clicked = rng.random(BANNER_SIZE)[: len(banner)] < self._click(wanted)
-        click_delay, thinking = self._delay * rng.lognormal(np.log([4.0, 30.0]), [0.5, 0.8])
+        click_delay, thinking = self._delay * rng.lognormal(np.log([4.0, 30.0]), [0.5, 0.5])
         bought = {banner[position] for position in np.flatnonzero(wanted).tolist()}
         basket = visit.basket if isinstance(visit, GrocerVisit) else ()
         response = Response(

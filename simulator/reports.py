@@ -105,7 +105,7 @@ def is_chosen(run_id: str, number: int, what: str, share: float) -> bool:
 
     Example:
         >>> sum(is_chosen("r", number, "duplicate", 0.25) for number in range(1000))
-        230
+        257
     """
     digest = hashlib.blake2b(f"{run_id}/{what}/{number}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") < share * 2**64

@@ -218,7 +218,7 @@ class SyntheticWorld:
         rows = np.array(showable(visit, banner, self._rows), np.int64)
         uniforms = rng.random((BANNER_SIZE, NOISE_PER_POSITION))
         searching = rng.random(2)
-        click_delay, thinking = self._delay * rng.lognormal(np.log([4.0, 30.0]), [0.5, 0.8])
+        click_delay, thinking = self._delay * rng.lognormal(np.log([4.0, 30.0]), [0.5, 0.5])
         clicked, bought = self._choice(wish[rows], rows).draw(uniforms)
         response = Response(
             clicked=tuple(np.flatnonzero(clicked).tolist()),

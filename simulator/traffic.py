@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -17,7 +18,7 @@ from simulator.ledger import FileLedger, Ledger, NoLedger
 from simulator.outbox import Outbox
 from simulator.reports import Reporter, Timed, is_chosen
 from simulator.tally import Tally, TrafficReport
-from simulator.wire import RETRIED, Wire
+from simulator.wire import RETRIED, Wire, quiet_retries
 from simulator.world import DEFAULT_POINTS, Points, Visit, World, visit_rng
 
 log = structlog.get_logger(__name__)
@@ -61,7 +62,7 @@ class TrafficSettings:
     rate: float | None = 100.0
     concurrency: int = 64
     open_visits: int = 4000
-    time_scale: float = 0.05
+    time_scale: float = 0.01
     api_key: str | None = field(default=None, repr=False)
     duplicates: float = 0.0
     named_orders: float = 0.0
@@ -105,7 +106,7 @@ async def simulate(
     settings = TrafficSettings() if settings is None else settings
     ledger: Ledger = NoLedger() if settings.ledger is None else FileLedger(settings.ledger)
     tally = Tally()
-    try:
+    with closing(ledger), quiet_retries():
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
             asyncio.TaskGroup() as group,
@@ -128,8 +129,6 @@ async def simulate(
             await outbox.drain()
             for loop in beside:
                 loop.cancel()
-    finally:
-        ledger.close()
     report = traffic.report()
     if on_progress is not None:
         on_progress(report)

@@ -20,6 +20,7 @@ from schemas.requests import (
 )
 from simulator.grocer import GrocerWorld
 from simulator.synthetic import SyntheticWorld
+from simulator.traffic import TrafficSettings, simulate
 
 
 @dataclass
@@ -119,3 +120,32 @@ def grocery_cache(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture(scope="session")
 def grocer(grocery_cache) -> GrocerWorld:
     return GrocerWorld(cache=grocery_cache)
+
+
+@pytest.fixture(scope="session")
+def counting_service() -> type[CountingService]:
+    return CountingService
+
+
+@pytest.fixture(scope="session")
+def run():
+    """Runs traffic of a world against a service; keywords that are settings vary them."""
+
+    def traffic(service, world, *, banners=60, stop=None, on_progress=None, **varied):
+        fixed = {"rate": None, "time_scale": 0.0, "seed": 4, "run_id": "run"}
+
+        async def one_run():
+            async with served(service) as url:
+                return await simulate(
+                    url,
+                    world,
+                    clock=lambda: 1_800_000_000_000,
+                    banners=banners,
+                    settings=TrafficSettings(**{**fixed, **varied}),
+                    stop=stop,
+                    on_progress=on_progress,
+                )
+
+        return asyncio.run(one_run())
+
+    return traffic
