@@ -50,12 +50,12 @@ class Baseline:
     @property
     def means(self) -> npt.NDArray[np.float64]:
         """(K,) b_k: the mean points of each position."""
-        return self.sums[BANNER_SIZE : 2 * BANNER_SIZE] / np.maximum(self.sums[:BANNER_SIZE], 1.0)
+        return self.sums[BANNER_SIZE : 2 * BANNER_SIZE] / np.maximum(self.sums[:BANNER_SIZE], 1e-9)
 
     @property
     def spread(self) -> float:
         """Sigma: the standard deviation of a banner's reward."""
-        mean, square = self.sums[-2:] / max(self.sums[-3], 1.0)
+        mean, square = self.sums[-2:] / max(self.sums[-3], 1e-9)
         return max(float(np.sqrt(max(square - mean**2, 0.0))), _SMALLEST_SPREAD)
 
     def advantages(self, batch: Batch) -> npt.NDArray[np.float32]:

@@ -16,8 +16,8 @@ from policy.torch_batch import PreparedBatch
 from policy.torch_context import pack_candidates, pack_contexts
 from policy.torch_network import TorchPolicy
 from schemas import candidates as candidate_rows
+from schemas import history as histories
 from schemas.errors import SchemaError
-from schemas.history import packed_size
 from schemas.limits import BANNER_SIZE
 from schemas.rewards import Reward
 from trainer.errors import RewardNotUsable
@@ -61,11 +61,12 @@ def read_example(reward: Reward, products: int) -> Example:
         )
     try:
         candidates = candidate_rows.unpack(reward.candidates)
-        if reward.history and packed_size(reward.history) != len(reward.history):
-            raise RewardNotUsable("the packed history has another size than its header says")
+        history = histories.unpack(reward.history)
     except SchemaError as problem:
         raise RewardNotUsable(str(problem)) from problem
     _check_numbers(reward)
+    if not (np.isfinite(history.decayed).all() and (history.last <= history.orders).all()):
+        raise RewardNotUsable("the history has a repeat after the last order, or no finite count")
     if not len(candidates) or candidates[-1] >= products:
         raise RewardNotUsable(f"no candidates, or one beyond the catalogue's {products} rows")
     positions = np.array([k for k, value in enumerate(reward.log_probs) if value is not None])

@@ -187,7 +187,7 @@ class Learner:
             if epoch == 0:
                 health = self._health(batch, weight, first, kl, norm)
         health["clip_share"] = _share((ratio != clipped) & drawn, drawn)
-        return {**health, "loss": float(loss), "kl_weight": beta, "learning_rate": rate}
+        return {**health, "loss": float(loss.detach()), "kl_weight": beta, "learning_rate": rate}
 
     def _health(
         self, batch: Batch, weight: Tensor, first: Tensor, kl: Tensor, norm: Tensor
@@ -195,7 +195,7 @@ class Learner:
         used = weight[batch.drawn]
         return {
             "entropy_nats": float(entropy(first.detach()).mean()),
-            "kl_nats": float(kl),
+            "kl_nats": float(kl.detach()),
             "gradient_norm": float(norm),
             "cap_share": _share(used >= self.settings.weight_cap, batch.drawn),
             "effective_share": float(used.sum() ** 2 / (len(used) * (used**2).sum() + 1e-12)),

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -23,12 +24,11 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
-from policy.errors import RegistryHeld
+from policy.errors import PolicyError, RegistryHeld, SnapshotRejected, VersionTaken
 from policy.registry import Registry
 from schemas import codec
 from schemas.errors import SchemaError
 from schemas.policies import Announcement, Live, Manifest
-from schemas.rewards import Reward
 from streams.dead_letters import bury
 from streams.errors import LogUnavailable
 from streams.port import Consumer, Log, Message, Partition, Record
@@ -125,7 +125,7 @@ class Trainer:
             try:
                 if not self.step() and self._work is None:
                     stop.wait(self.settings.retry_seconds)
-            except (LogUnavailable, OSError) as problem:
+            except (LogUnavailable, PolicyError, OSError) as problem:
                 log.warning("training_interrupted", problem=str(problem))
                 self.close()
                 stop.wait(self.settings.retry_seconds)
@@ -139,6 +139,7 @@ class Trainer:
         Raises:
             LogUnavailable: the log cannot be reached; `close`, then step again.
             OSError: a snapshot or checkpoint could not be written; likewise.
+        PolicyError: what is live cannot be read; likewise.
         """
         if self._work is None:
             live = self._registry.live()
@@ -196,6 +197,9 @@ class Trainer:
             work.learner.grow(self._catalogue.current.features)
         examples = work.batch.take()
         health = work.learner.learn(examples)
+        if health["refused"]:
+            log.error("batch_refused", banners=len(examples), reason="not finite")
+            self._forget_batch(work)
         self._crash_point("learned")
         progress = msgspec.structs.replace(
             work.progress,
@@ -203,12 +207,9 @@ class Trainer:
             offset=offset,
             catalogue_version=self._catalogue.current.version,
         )
-        if health["refused"]:
-            log.error("batch_refused", banners=len(examples), reason="not finite")
-            outcome = "refused"
-        else:
-            rewards = [example.reward for example in examples]
-            progress, outcome = self._publish(work, progress, health, rewards)
+        outcome = "refused"
+        if not health["refused"]:
+            progress, outcome = self._publish(work, progress, health, examples)
         self._save(work, progress)
         self._crash_point("saved")
         self.metrics.show(health)
@@ -218,30 +219,23 @@ class Trainer:
         self.metrics.update_seconds.observe(time.monotonic() - started)
 
     def _publish(
-        self, work: _Work, progress: Progress, health: dict[str, float], rewards: Sequence[Reward]
+        self,
+        work: _Work,
+        progress: Progress,
+        health: dict[str, float],
+        examples: Sequence[Example],
     ) -> tuple[Progress, str]:
         """Publish, promote unless held, announce; return the progress and what became of it."""
-        version, learner = progress.next_version, work.learner
-        causes = tuple(r.caused_at_ms for r in rewards if r.caused_at_ms is not None)
-        self._registry.publish(
-            learner.weights(),
-            parent=progress.parent,
-            foundation=progress.foundation,
-            catalogue_version=progress.catalogue_version,
-            updates=learner.updates,
-            banners=learner.banners,
-            rewards_offset=progress.offset,
-            learned_events_ms=causes,
-            health=health,
-            version=version,
-        )
+        try:
+            version = self._publish_snapshot(work.learner, progress, health, examples)
+        except SnapshotRejected:
+            log.exception("batch_refused", banners=len(examples))
+            self._forget_batch(work)
+            return progress, "refused"
         self._crash_point("published")
         promoted, outcome = progress.promoted, "held"
         try:
-            promoted, outcome = (
-                self._registry.promote(version, reason="learned").version,
-                "promoted",
-            )
+            promoted, outcome = self._promote(version), "promoted"
         except RegistryHeld:
             log.info("promotion_held", version=version)
         self._crash_point("promoted")
@@ -249,12 +243,42 @@ class Trainer:
         self._crash_point("announced")
         if version % _VERSIONS_PER_PRUNING == 0:
             self._registry.prune()
-        return (
-            msgspec.structs.replace(
-                progress, next_version=version + 1, parent=version, promoted=promoted
-            ),
-            outcome,
+        progress = msgspec.structs.replace(
+            progress, next_version=version + 1, parent=version, promoted=promoted
         )
+        return progress, outcome
+
+    def _publish_snapshot(
+        self,
+        learner: Learner,
+        progress: Progress,
+        health: dict[str, float],
+        examples: Sequence[Example],
+    ) -> int:
+        """Return the version: the planned one, or a later one when others published meanwhile."""
+        causes = (example.reward.caused_at_ms for example in examples)
+        publish = partial(
+            self._registry.publish,
+            learner.weights(),
+            parent=progress.parent,
+            foundation=progress.foundation,
+            catalogue_version=progress.catalogue_version,
+            updates=learner.updates,
+            banners=learner.banners,
+            rewards_offset=progress.offset,
+            learned_events_ms=tuple(cause for cause in causes if cause is not None),
+            health=health,
+        )
+        try:
+            return publish(version=progress.next_version).version
+        except VersionTaken:
+            return publish().version
+
+    def _forget_batch(self, work: _Work) -> None:
+        """Put the learner back to the checkpoint before the batch."""
+        checkpoint = self._checkpoints.latest()
+        if checkpoint is not None:
+            work.learner.restore(checkpoint.tensors)
 
     def _promote(self, version: int) -> int:
         live = self._registry.live()

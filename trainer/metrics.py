@@ -49,7 +49,7 @@ class TrainerMetrics:
             registry=registry,
         )
         self._health = {
-            name: Gauge(f"train_{name}", meaning, registry=registry)
+            name: Gauge(f"train_health_{name}", meaning, registry=registry)
             for name, meaning in HEALTH.items()
         }
 

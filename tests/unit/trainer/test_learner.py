@@ -1,0 +1,222 @@
+"""The learner: it learns what pays, deterministically, and refuses what is not finite."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from policy.features import encode_products
+from projections.orders import with_order
+from schemas import history as histories
+from schemas.products import Product
+from schemas.rewards import Reward
+from trainer.errors import RewardNotUsable
+from trainer.examples import read_example
+from trainer.health import HEALTH
+from trainer.learner import Learner, LearnerSettings
+
+
+def pays(*good: int) -> Any:
+    return lambda rows: tuple(1.0 if row in good else 0.0 for row in rows)
+
+
+def learner_of(shop: Any, **changes: Any) -> Learner:
+    return Learner(
+        shop.weights, shop.weights, shop.features, LearnerSettings(device="cpu", **changes)
+    )
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    return one.keys() == other.keys() and all(
+        one[name].tobytes() == other[name].tobytes() for name in one
+    )
+
+
+def share_of(shop: Any, weights: Any, product: int) -> float:
+    """Share of banners that show a product."""
+    return float(np.mean([product in r.rows for r in shop.rewards(400, seed=99, weights=weights)]))
+
+
+def test_what_pays_is_shown_more_and_the_rest_less(shop: Any) -> None:
+    learner = learner_of(shop)
+    weights = shop.weights
+
+    for number in range(12):
+        learner.update(shop.rewards(128, seed=number, points=pays(7), weights=weights))
+        weights = learner.weights()
+
+    assert share_of(shop, weights, 7) > share_of(shop, shop.weights, 7) + 0.2
+
+
+def test_equal_batches_give_equal_bits(shop: Any) -> None:
+    one, other = learner_of(shop), learner_of(shop)
+
+    for number in range(3):
+        batch = shop.rewards(64, seed=number, points=pays(3, 4))
+        assert one.update(batch) == other.update(batch)
+
+    assert same(one.weights(), other.weights())
+
+
+def test_a_restored_learner_continues_to_the_same_bits(shop: Any) -> None:
+    batches = [shop.rewards(64, seed=number, points=pays(3)) for number in range(4)]
+    unbroken = learner_of(shop)
+    for batch in batches[:2]:
+        unbroken.update(batch)
+
+    restored = learner_of(shop)
+    restored.restore(unbroken.state())
+    healths = [(unbroken.update(batch), restored.update(batch)) for batch in batches[2:]]
+
+    assert all(one == other for one, other in healths)
+    assert same(unbroken.weights(), restored.weights())
+    assert same(unbroken.state(), restored.state())
+
+
+def test_every_health_metric_is_explained(shop: Any) -> None:
+    health = learner_of(shop).update(shop.rewards(32, points=pays(1)))
+
+    assert health.keys() == HEALTH.keys()
+    assert all(np.isfinite(list(health.values())))
+
+
+def test_without_rewards_the_policy_stays_with_the_foundation(shop: Any) -> None:
+    learner = learner_of(shop)
+
+    for number in range(3):
+        health = learner.update(shop.rewards(64, seed=number))
+
+    assert health["kl_nats"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_a_batch_that_is_not_finite_is_refused_and_changes_nothing(shop: Any) -> None:
+    endless = {**shop.weights, "user_bias": np.full(32, np.inf, np.float32)}
+    learner = Learner(endless, shop.weights, shop.features, LearnerSettings(device="cpu"))
+    before = learner.state()
+
+    health = learner.update(shop.rewards(32, points=pays(2)))
+
+    assert health == {"refused": 1.0}
+    after = learner.state()
+    assert learner.refused == 1
+    del before["counters"], after["counters"]
+    assert same(before, after)
+
+
+def test_a_correction_moves_the_policy_like_the_difference_it_carries(shop: Any) -> None:
+    learner = learner_of(shop)
+    learner.update(shop.rewards(128, points=pays(1)))
+    settled = shop.rewards(128, seed=3)
+    later = [
+        msgspec.structs.replace(r, revision=1, points=pays(7)(r.rows), delta=pays(7)(r.rows))
+        for r in settled
+    ]
+    before = share_of(shop, learner.weights(), 7)
+
+    for _ in range(8):
+        health = learner.update(later)
+
+    assert share_of(shop, learner.weights(), 7) > before
+    assert health["corrections"] == 128.0
+    assert learner.banners == 128  # corrections are no new banners
+
+
+def test_pinned_positions_and_short_banners_are_learned_from(shop: Any) -> None:
+    learner = learner_of(shop)
+    full = shop.rewards(64, points=pays(7))
+    short = [
+        msgspec.structs.replace(
+            r, rows=r.rows[:3], points=r.points[:3], delta=r.delta[:3], log_probs=r.log_probs[:3]
+        )
+        for r in full[:32]
+    ]
+    pinned = [_with_pin(r) for r in full[32:]]
+
+    health = learner.update([*short, *pinned])
+
+    assert health["refused"] == 0.0
+    assert not same(learner.weights(), shop.weights)
+
+
+def _with_pin(reward: Reward) -> Reward:
+    """Return the banner as if a product that is no candidate had been pinned at position 1."""
+    log_probs = (reward.log_probs[0], None, *reward.log_probs[2:])
+    rows = (reward.rows[0], reward.viewed_row if reward.viewed_row >= 0 else 29, *reward.rows[2:])
+    return msgspec.structs.replace(reward, rows=rows, log_probs=log_probs)
+
+
+def test_stale_banners_count_with_a_capped_weight(shop: Any) -> None:
+    learner = learner_of(shop)
+    unlikely = [
+        msgspec.structs.replace(r, log_probs=(-40.0,) * 5) for r in shop.rewards(32, points=pays(2))
+    ]
+
+    health = learner.update(unlikely)
+
+    assert health["cap_share"] == 1.0
+    assert health["refused"] == 0.0
+
+
+def test_a_grown_catalogue_keeps_moments_and_starts_new_rows_at_zero(shop: Any) -> None:
+    learner = learner_of(shop)
+    learner.update(shop.rewards(64, points=pays(7)))
+    before = learner.state()
+    grown = encode_products(
+        [
+            Product(product_id=f"p{row}", title=f"thing {row % 5}", category=f"c{row % 3}")
+            for row in range(33)
+        ]
+    )
+
+    learner.grow(grown)
+
+    after = learner.state()
+    assert learner.products == 33
+    assert not after["weights/output_rows"][30:].any()
+    np.testing.assert_array_equal(
+        after["moments/exp_avg/output_rows"][:30], before["moments/exp_avg/output_rows"]
+    )
+    assert learner.update(shop.rewards(64, seed=2, points=pays(7)))["refused"] == 0.0
+
+
+def history_with_a_count_that_is_no_number() -> bytes:
+    packed = histories.pack(with_order(histories.EMPTY, [4]))
+    words = np.frombuffer(packed, np.uint32).copy()
+    words[6] = 0x7FC00000
+    return words.tobytes()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": (1.0,)},
+        {"points": (1e300, 0.0, 0.0, 0.0, 0.0)},
+        {"rows": (1, 1, 2, 3, 4)},
+        {"rows": (1, 2, 3, 4, 29), "candidates": b"\x00\x1f"},
+        {"candidates": b""},
+        {"candidates": b"\x07\x00"},
+        {"history": b"short"},
+        {"history": history_with_a_count_that_is_no_number()},
+        {"log_probs": (0.5, -1.0, -1.0, -1.0, -1.0)},
+        {"log_probs": (None,) * 5},
+    ],
+    ids=[
+        "lengths", "huge points", "shown twice", "not a candidate", "no candidates",
+        "unknown encoding", "history cut short", "count not finite",
+        "probability above one", "nothing drawn",
+    ],
+)  # fmt: skip
+def test_a_reward_that_contradicts_itself_is_not_usable(shop: Any, change: dict[str, Any]) -> None:
+    learner = learner_of(shop)
+    reward = msgspec.structs.replace(shop.rewards(1)[0], **change)
+
+    with pytest.raises(RewardNotUsable):
+        learner.update([reward])
+
+
+def test_candidates_beyond_the_catalogue_are_not_usable(shop: Any) -> None:
+    reward = shop.rewards(1)[0]
+
+    with pytest.raises(RewardNotUsable, match="beyond"):
+        read_example(reward, shop.size - 5)
