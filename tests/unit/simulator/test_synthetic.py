@@ -195,3 +195,14 @@ def test_a_visit_of_another_kind_is_refused(shop):
 def test_a_shop_that_cannot_be_is_refused(sizes):
     with pytest.raises(WorldNotPossible):
         SyntheticWorld(**sizes)
+
+
+def test_a_response_uses_the_same_noise_whatever_the_banner(shop):
+    visit = next(iter(shop.visits(8)))
+    ends = []
+    for banner in ([], shop.oracle(visit), shown(shop, visit, range(6))):
+        rng = visit_rng(visit)
+        shop.respond(visit, banner, rng)
+        ends.append(rng.random())
+
+    assert len(set(ends)) == 1
