@@ -51,13 +51,14 @@ class Weights:
         self._registry = registry
         self._rejected = rejected
         self._tried: Live | None = None
+        self._unreadable = ""
 
     def follow(self, features: ProductFeatures) -> bool:
         """Take what the pointer names, when it moved; return True when something was replaced.
 
         At the start the newest earlier snapshot serves where the live one is rejected.
         """
-        pointer = self._registry.live()
+        pointer = self._pointer()
         if pointer is None or pointer == self._tried:
             return False
         known = {kept.version: kept for kept in self._held()}
@@ -71,6 +72,15 @@ class Weights:
         changed = live is not self.live or foundation is not self.foundation
         self.live, self.foundation = live, foundation
         return changed
+
+    def _pointer(self) -> Live | None:
+        try:
+            return self._registry.live()
+        except (PolicyError, OSError) as problem:
+            if str(problem) != self._unreadable:  # once, not ten times a second
+                log.warning("live_pointer_unreadable", problem=str(problem))
+                self._unreadable = str(problem)
+            return None
 
     def fits(self, features: ProductFeatures) -> bool:
         """Return True when what is held was compiled for these features."""

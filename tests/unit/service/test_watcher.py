@@ -7,7 +7,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from policy.architecture import expected_shapes
-from policy.errors import SnapshotRejected
+from policy.errors import RegistryHeld, SnapshotRejected
+from policy.registry import Registry
 from projections.catalogue import CatalogueProjection
 from schemas.codec import decode_announcement, encode
 from schemas.policies import Live
@@ -29,6 +30,8 @@ def weights(products: int, seed: int) -> dict[str, np.ndarray]:
         for name, (shape, dtype) in expected_shapes(products).items()
     }
     made["neighbour_rows"] = np.full_like(made["neighbour_rows"], -1)
+    made["neighbour_weights"][:] = 0
+    made["popularity"] = np.abs(made["popularity"])
     made["sharpness"][:] = 1
     return made
 
@@ -310,3 +313,65 @@ def test_weights_are_swapped_while_the_log_is_away_and_announced_when_it_is_back
     ring.reachable = True
     ring.watcher.step()
     assert [told.kind for told in ring.told()] == ["served"]
+
+
+@pytest.fixture
+def shelved(ring, tmp_path):
+    """Return a real registry, watched, with one foundation live."""
+    registry = Registry(tmp_path / "registry", clock=lambda: NOW_MS)
+    ring.watcher = Watcher(
+        ring.behaviour,
+        registry,
+        ring,
+        clock=lambda: NOW_MS,
+        metrics=ring.metrics,
+        monotonic=lambda: ring.seconds,
+    )
+    manifest = registry.publish_foundation(weights(6, 1), catalogue_version=6)
+    registry.promote(manifest.version, reason="pretrained")
+    ring.watcher.step()
+    assert ring.state.policy_version == manifest.version
+    return registry
+
+
+def trained(registry: Registry, seed: int):
+    return registry.publish(
+        weights(6, seed), parent=1, foundation=1, catalogue_version=6, updates=1, banners=256
+    )
+
+
+def test_promise_5_a_snapshot_damaged_on_disk_never_serves(ring, shelved, tmp_path):
+    manifest = trained(shelved, 2)
+    shelved.promote(manifest.version, reason="trained")
+    (file,) = (tmp_path / "registry").rglob(f"*{manifest.version}/weights.safetensors")
+    content = bytearray(file.read_bytes())
+    content[-5] ^= 1
+    file.write_bytes(content)
+
+    ring.watcher.step()
+
+    assert ring.state.policy_version == 1
+    assert [told.kind for told in ring.told()] == ["served", "rejected"]
+
+
+def test_promise_5_a_held_registry_serves_what_was_rolled_back_to(ring, shelved):
+    for seed in (2, 3):
+        shelved.promote(trained(shelved, seed).version, reason="trained")
+        ring.watcher.step()
+    shelved.rollback(reason="worse")
+    ring.watcher.step()
+
+    with pytest.raises(RegistryHeld):
+        shelved.promote(trained(shelved, 4).version, reason="trained")
+    ring.watcher.step()
+    assert ring.state.policy_version == 2
+
+
+def test_a_live_pointer_that_cannot_be_read_changes_nothing(ring, shelved, tmp_path):
+    (tmp_path / "registry" / "live.json").write_bytes(b"{")
+    ring.sell(0, 1, available=False)
+
+    assert ring.watcher.step()
+
+    assert ring.state.policy_version == 1
+    assert ring.state.catalogue.available[0] == 0
