@@ -1,0 +1,1 @@
+"""Pure statistics: what the rewards of two arms say, and how surely."""
