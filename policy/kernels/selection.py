@@ -42,6 +42,16 @@ def _keep_bin(
 
 
 @njit()
+def _keep_higher(values: Floats, count: int, low: np.float32) -> int:  # pragma: no cover
+    kept = 0
+    for place in range(count):
+        value = values[place]
+        values[kept] = value
+        kept += value > low
+    return kept
+
+
+@njit()
 def kth_largest(
     values: Floats, count: int, rank: int, bins: Ints
 ) -> np.float32:  # pragma: no cover
@@ -73,7 +83,9 @@ def kth_largest(
             wanted -= 1
         inside = _keep_bin(values, kept, low, scale, wanted)
         if inside == kept:  # closer together, or farther apart, than float32 can divide
-            return low
+            inside = _keep_higher(values, kept, low)
+            if inside < rank:
+                return low
         kept = inside
 
 
