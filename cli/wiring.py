@@ -24,6 +24,7 @@ from streams.topics import TOPICS
 if TYPE_CHECKING:
     from projections.history.redis import RedisSettings
     from service.wiring import ServiceSettings
+    from trainer.loop import TrainerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -39,7 +40,7 @@ def open_log(settings: Settings, *, member: str) -> Log:
         from streams.kafka import KafkaLog, KafkaSettings
 
         password = settings.kafka_sasl_password
-        return KafkaLog(
+        kafka = KafkaLog(
             KafkaSettings(
                 bootstrap_servers=settings.kafka_bootstrap_servers,
                 security_protocol=settings.kafka_security_protocol,
@@ -53,9 +54,11 @@ def open_log(settings: Settings, *, member: str) -> Log:
                 member=f"{settings.member}-{member}" if settings.member else "",
             )
         )
+        kafka.ensure_topics()
+        return kafka
     from streams.local import LocalLog
 
-    return LocalLog(settings.data_dir / "log", clock=now_ms)
+    return LocalLog(settings.data_dir / "log.db", clock=now_ms)
 
 
 @contextmanager
@@ -159,6 +162,16 @@ def service_settings(settings: Settings) -> "ServiceSettings":
         arm_period_seconds=settings.arm_period_seconds,
         attribution_window_seconds=settings.attribution_window_seconds,
         watcher=WatcherSettings(process=f"serve-{os.getpid()}"),
+    )
+
+
+def trainer_settings(settings: Settings, *, device: str) -> "TrainerSettings":
+    """Return how the trainer works."""
+    from trainer.learner import LearnerSettings
+    from trainer.loop import TrainerSettings
+
+    return TrainerSettings(
+        batch_banners=settings.batch_banners, learner=LearnerSettings(device=device)
     )
 
 

@@ -118,10 +118,19 @@ def train(
     """Turn rewards into new policies; one of these runs."""
     from prometheus_client import CollectorRegistry
 
+    from trainer.loop import Trainer
+
     stop = _begin("train", settings, parent_pid)
     metrics = CollectorRegistry()
     with wiring.opened_log(settings, member="train") as events:
-        trainer = wiring.trainer(settings, events, device=device, metrics=metrics)
+        trainer = Trainer(
+            events,
+            wiring.open_registry(settings),
+            settings.data_dir / "checkpoints",
+            clock=now_ms,
+            settings=wiring.trainer_settings(settings, device=device),
+            metrics_registry=metrics,
+        )
         _expose(settings, "train", metrics)
         trainer.run(stop)
 
