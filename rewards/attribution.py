@@ -74,6 +74,15 @@ def credited(ledger: Ledger, key: LineKey, specification: RewardSpecification) -
     return latest[1] if latest is not None else None
 
 
+def _clicked(life: Life, last_ms: int) -> tuple[int, ...]:
+    if not life.marks:
+        return ()
+    heard = {
+        product_id for product_id, mark in life.marks.items() if life.heard_ms(mark) <= last_ms
+    }
+    return tuple(place for place, shown in enumerate(life.product_ids) if shown in heard)
+
+
 def _bought(ledger: Ledger, recommendation_id: str, life: Life, closes_ms: int) -> tuple[int, ...]:
     if not ledger.lines:
         return ()
@@ -82,6 +91,8 @@ def _bought(ledger: Ledger, recommendation_id: str, life: Life, closes_ms: int) 
         for key, line in ledger.lines.items()
         if line.owner == recommendation_id and ledger.refunds.get(key, closes_ms) >= closes_ms
     }
+    if not products:
+        return ()
     return tuple(place for place, shown in enumerate(life.product_ids) if shown in products)
 
 
@@ -110,14 +121,12 @@ def _rated(life: Life, last_ms: int) -> list[RatedPosition]:
 def earned(ledger: Ledger, recommendation_id: str, specification: RewardSpecification) -> Earned:
     """Return what an impression earned, given the credits of the ledger's lines."""
     life = ledger.lives[recommendation_id]
-    last_ms = life.impression_ms + specification.window_ms
-    clicked = tuple(
-        place
-        for place, product_id in enumerate(life.product_ids)
-        if (mark := life.marks.get(product_id)) is not None and life.heard_ms(mark) <= last_ms
-    )
-    closes_ms = life.impression_ms + specification.horizon_ms
-    bought = _bought(ledger, recommendation_id, life, closes_ms)
-    ratings = _rated(life, last_ms) if life.ratings else ()
-    points = specification.points(len(life.product_ids), clicked, bought, ratings)
-    return Earned(points, clicked, bought)
+    size = len(life.product_ids)
+    if not (life.marks or life.ratings or ledger.lines):
+        return Earned((0.0,) * size, (), ())
+    clicked = _clicked(life, life.impression_ms + specification.window_ms)
+    bought = _bought(ledger, recommendation_id, life, life.impression_ms + specification.horizon_ms)
+    ratings = _rated(life, life.impression_ms + specification.window_ms)
+    if not (clicked or bought or ratings):
+        return Earned((0.0,) * size, (), ())
+    return Earned(specification.points(size, clicked, bought, ratings), clicked, bought)

@@ -3,6 +3,9 @@
 Every entry remembers the earliest append time at which it was told, so a merge is a minimum and
 the ledger a join-semilattice; only `owner`, `impression_ms` and what was emitted are derived from
 the sets. Times are milliseconds since 1970 of the log's clock.
+
+Nothing here refers back to what holds it, so the structs are kept out of garbage collection: with a
+day of banners in memory a full collection would otherwise stop the loop.
 """
 
 from collections.abc import Iterable
@@ -38,7 +41,7 @@ def _merged(marks: dict[str, Mark], product_id: str, told: Mark) -> None:
     marks[product_id] = min(known[0], told[0]), min(known[1], told[1])
 
 
-class Rating(msgspec.Struct, frozen=True, array_like=True):
+class Rating(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One rating event that names a banner; `product_id` empty: the banner as a whole."""
 
     ms: int
@@ -48,7 +51,7 @@ class Rating(msgspec.Struct, frozen=True, array_like=True):
     stranger: bool
 
 
-class Line(msgspec.Struct, array_like=True):
+class Line(msgspec.Struct, array_like=True, gc=False):
     """One bought product of an order."""
 
     ms: int
@@ -67,7 +70,7 @@ class Line(msgspec.Struct, array_like=True):
         return True
 
 
-class Life(msgspec.Struct, array_like=True):
+class Life(msgspec.Struct, array_like=True, gc=False):
     """A banner's life: what was shown, what named it, and what was said of it so far.
 
     Attributes:
@@ -121,7 +124,7 @@ class Life(msgspec.Struct, array_like=True):
         return min(times, default=0)
 
 
-class Ledger(msgspec.Struct, array_like=True):
+class Ledger(msgspec.Struct, array_like=True, gc=False):
     """All sets of one routing key.
 
     Attributes:

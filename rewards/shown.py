@@ -10,7 +10,7 @@ from schemas.events import Arm, Recommended, Source
 from schemas.rewards import Reward
 
 
-class Shown(msgspec.Struct, frozen=True, array_like=True):
+class Shown(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The example that the banner is for the trainer; fields as in `schemas.rewards.Reward`."""
 
     unit: str
