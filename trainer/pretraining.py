@@ -42,7 +42,8 @@ class PretrainingSettings:
         logistic_epochs, logistic_rate: the second stage, kept only where it helps.
         held_out_share: the last orders by time that judge.
         most_orders: only so many, the latest, are learned from (histories count all).
-        threads: of torch on the CPU.
+        threads: of torch on the CPU; one: where other work runs beside it, two threads that wait
+            for each other took five times as long.
         supervision: how batches are made.
     """
 
@@ -52,7 +53,7 @@ class PretrainingSettings:
     logistic_rate: float = 2e-3
     held_out_share: float = 0.15
     most_orders: int = 300_000
-    threads: int = 2
+    threads: int = 1
     supervision: SupervisionSettings = field(default_factory=SupervisionSettings)
 
 

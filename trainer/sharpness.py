@@ -20,8 +20,8 @@ from schemas.limits import BANNER_SIZE
 from trainer.held_out import quality, scored
 from trainer.past_orders import Replay
 
-SHARPNESSES: Final = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-_HITS_PER_NAT: Final = 0.07
+SHARPNESSES: Final = (1.0, 1.5, 2.0, 3.0, 4.0)
+_HITS_PER_NAT: Final = 0.04
 _ORDERS: Final = 1500
 
 

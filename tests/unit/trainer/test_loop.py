@@ -1,5 +1,9 @@
 """The trainer's loop: batches, effects, restarts, rollbacks, poison."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -409,3 +413,26 @@ def test_weights_that_could_not_serve_are_refused_and_learning_goes_on_from_befo
     assert value(trainer.metrics.batches, outcome="refused") == 1
     assert ring.live().version == 3
     assert ring.registry.load(3).manifest.rewards_offset == 3 * BATCH
+
+
+def test_promise_3_a_killed_trainer_continues_to_the_same_weights(
+    ring_of: Callable[[str], Ring], shop: Any
+) -> None:
+    killed, unbroken = ring_of("killed"), ring_of("unbroken")
+    for ring in (killed, unbroken):
+        for batch in range(3):
+            ring.reward(*shop.rewards(BATCH, seed=batch, points=good))
+    script = Path(__file__).with_name("killed_trainer.py")
+
+    def run(ring: Ring, point: str, times: int) -> int:
+        command = [sys.executable, str(script), str(ring.root), point, str(times)]
+        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+        return subprocess.run(command, check=False, env=environment).returncode
+
+    assert run(unbroken, "never", 1) == 0
+    assert run(killed, "promoted", 2) == -signal.SIGKILL
+    assert run(killed, "published", 1) == -signal.SIGKILL
+    assert run(killed, "never", 1) == 0
+
+    assert len(unbroken.digests()) == 4
+    assert killed.digests() == unbroken.digests()
