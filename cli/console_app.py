@@ -1,6 +1,8 @@
 """The console's process, put together: the log followed in threads beside the pages."""
 
 import asyncio
+import os
+import signal
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -103,7 +105,7 @@ def _beside(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
         threads = [
-            threading.Thread(target=loop.run, args=(stop,), name=name, daemon=True)
+            threading.Thread(target=_or_end, args=(name, loop.run, stop), name=name, daemon=True)
             for name, loop in (("experiment", follower), ("catalogue", catalogue))
         ]
         for thread in threads:
@@ -116,3 +118,13 @@ def _beside(
                 await asyncio.to_thread(thread.join, 5.0)
 
     return lifespan
+
+
+def _or_end(name: str, loop: Callable[[threading.Event], None], stop: threading.Event) -> None:
+    """Run a loop; when it fails the process ends, to be restarted with everything read anew."""
+    try:
+        loop(stop)
+    except Exception:
+        log.exception("loop_failed", loop=name)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise

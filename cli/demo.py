@@ -32,6 +32,8 @@ from simulator.world import World
 
 READY_SECONDS = 90.0
 SETTLED_SECONDS = 90.0
+SETTLING_SECONDS = 2.0
+"""A silent partition gets a tick each second, so by then what was due has settled."""
 WATCH_SECONDS = 2.0
 ARM_PERIOD_SECONDS = 5
 """A year passes in minutes here, so a shopper's arm changes every few seconds, not daily."""
@@ -229,16 +231,15 @@ class Demo:
 
     def _wait_settled(self) -> Counts:
         """Wait until every logged impression has its reward; return the audit of the whole log."""
-        log = wiring.open_log(self.settings, member="audit")
         deadline = time.monotonic() + SETTLED_SECONDS
-        try:
-            while True:
+        time.sleep(self.settings.settlement_seconds + SETTLING_SECONDS)
+        before = Counts()
+        with wiring.opened_log(self.settings, member="audit") as log:
+            found = audit(log, self._audit_settings())
+            while (found.lost or found != before) and time.monotonic() < deadline:
+                before = found
+                time.sleep(SETTLING_SECONDS)
                 found = audit(log, self._audit_settings())
-                if found.lost == 0 or time.monotonic() > deadline:
-                    break
-                time.sleep(1.0)
-        finally:
-            log.close()
         while time.monotonic() < deadline and not self._console_has(found.expected):
             time.sleep(0.5)
         return found

@@ -13,7 +13,9 @@ from console.audit import Audit, AuditSettings, Counts
 from console.curve import Curve
 from console.freshness import Freshness, Quantiles
 from console.generations import Generations
-from evidence.lift import ArmSums, Lift, lift
+from console.units import ArmUnits
+from evidence.lift import Lift, lift
+from evidence.sums import ArmSums
 from schemas.codec import decode_announcement, decode_reward
 from schemas.errors import SchemaError
 from schemas.identity import fingerprint
@@ -83,8 +85,9 @@ class Experiment:
         self.audit = Audit(settings)
         self.curve = Curve()
         self.freshness = Freshness()
-        self._sums = {"policy": ArmSums(), "control": ArmSums()}
-        self._settled = Generations[_Settled](settings.horizon_seconds * 1000)
+        horizon_ms = settings.horizon_seconds * 1000
+        self._arms = {"policy": ArmUnits(horizon_ms), "control": ArmUnits(horizon_ms)}
+        self._settled = Generations[_Settled](horizon_ms)
         self._duplicates = 0
         self._unreadable = 0
 
@@ -110,20 +113,20 @@ class Experiment:
             self._duplicates += 1
             return
         after, change = math.fsum(reward.points), math.fsum(reward.delta)
-        sums = self._sums[reward.arm]
+        arm = self._arms[reward.arm]
         if before is None:
             ordinal = self.curve.settle(reward.arm, after, reward.settled_at_ms)
-            sums.add(reward.unit, banners=1, reward=after)
+            arm.add(reward.unit, banners=1, reward=after, now_ms=appended_at_ms)
         else:
             ordinal = before.ordinal
             self.curve.correct(reward.arm, ordinal, after - change, after)
-            sums.add(reward.unit, banners=0, reward=change)
+            arm.add(reward.unit, banners=0, reward=change, now_ms=appended_at_ms)
         settled = _Settled(reward.revision, ordinal)
         self._settled.put(digest, settled, now_ms=appended_at_ms)
 
     def report(self) -> Report:
         """Return the report so far."""
-        policy, control = self._sums["policy"], self._sums["control"]
+        policy, control = self._arms["policy"].sums, self._arms["control"].sums
         return Report(
             arms=Arms(policy=_arm(policy), control=_arm(control)),
             policy_version=self.freshness.latest,
@@ -137,8 +140,7 @@ class Experiment:
 
 
 def _arm(sums: ArmSums) -> ArmReport:
-    mean = sums.reward / sums.banners if sums.banners else None
-    return ArmReport(banners=sums.banners, reward=sums.reward, reward_per_banner=mean)
+    return ArmReport(banners=round(sums.banners), reward=sums.reward, reward_per_banner=sums.mean)
 
 
 def _lift(found: Lift) -> LiftReport:
