@@ -3,6 +3,7 @@
 Dimensions: B records in a batch, C candidates, K = 5 positions.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +25,7 @@ from trainer.errors import RewardNotUsable
 
 _POINTS_LIMIT: Final = 1e6
 """Points or log-probabilities beyond are no rewards but faults, and would drown a batch."""
+_ROUNDING: Final = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,25 +67,28 @@ def read_example(reward: Reward, products: int) -> Example:
     except SchemaError as problem:
         raise RewardNotUsable(str(problem)) from problem
     _check_numbers(reward)
-    if not (np.isfinite(history.decayed).all() and (history.last <= history.orders).all()):
+    if len(history.rows) and not (
+        math.isfinite(history.decayed.sum()) and history.last.max() <= history.orders
+    ):
         raise RewardNotUsable("the history has a repeat after the last order, or no finite count")
     if not len(candidates) or candidates[-1] >= products:
         raise RewardNotUsable(f"no candidates, or one beyond the catalogue's {products} rows")
-    positions = np.array([k for k, value in enumerate(reward.log_probs) if value is not None])
-    drawn = np.array(reward.rows, np.int64)[positions.astype(np.int64)]
-    slots = np.searchsorted(candidates, drawn)
-    if len(set(drawn.tolist())) != len(drawn) or not len(drawn):
+    positions = [k for k, value in enumerate(reward.log_probs) if value is not None]
+    drawn = [reward.rows[k] for k in positions]
+    if len(set(drawn)) != len(drawn) or not drawn:
         raise RewardNotUsable("nothing was drawn, or a product stands twice on the banner")
-    if not np.array_equal(candidates[np.minimum(slots, len(candidates) - 1)], drawn):
+    slots = candidates.searchsorted(drawn)
+    if candidates.take(slots, mode="clip").tolist() != drawn:
         raise RewardNotUsable("a drawn product is not among the candidates")
-    return Example(reward, candidates, slots, positions.astype(np.int64))
+    return Example(reward, candidates, slots, np.array(positions))
 
 
 def _check_numbers(reward: Reward) -> None:
-    numbers = [*reward.points, *reward.delta, *(p for p in reward.log_probs if p is not None)]
-    if not all(abs(number) <= _POINTS_LIMIT for number in numbers):
+    log_probs = [value for value in reward.log_probs if value is not None]
+    numbers = (*reward.points, *reward.delta, *log_probs)
+    if max(numbers) > _POINTS_LIMIT or min(numbers) < -_POINTS_LIMIT:
         raise RewardNotUsable("points or log-probabilities are not finite or beyond a million")
-    if any(value is not None and value > 1e-3 for value in reward.log_probs):
+    if log_probs and max(log_probs) > _ROUNDING:
         raise RewardNotUsable("a log-probability is above zero")
 
 
