@@ -14,10 +14,10 @@ from policy.kernels.scratch import (
     CANDIDATES_AT,
     FEW_AT,
     MAXIMA_AT,
+    OTHER_AT,
     OWN_AT,
     SCORES,
     VALUES,
-    WEIGHTS_AT,
     WORK,
 )
 from policy.kernels.selection import above, ascending, keep_top, kth_largest, merge, uniform_rows
@@ -33,7 +33,7 @@ def top_rows(
     # At least `count` products score no less than the count-th highest group maximum. Of 10,000
     # some 600 do, and only they are looked at closely.
     bins = integers[BINS_AT:BITS_AT]
-    maxima = floats[MAXIMA_AT:WEIGHTS_AT]
+    maxima = floats[MAXIMA_AT:OTHER_AT]
     floor = kth_largest(maxima, len(maxima), count, bins)
     found = above(planes[SCORES], floor, flags, rows, planes[VALUES])
     return int(keep_top(rows, planes[VALUES], found, count, planes[WORK], bins))

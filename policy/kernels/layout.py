@@ -31,9 +31,8 @@ REPEAT_BIAS_AT: Final = VECTOR + PROJECTED
 TABLE_COLUMNS: Final = 48
 """Three cache lines of 64 bytes a product; the last columns are unused."""
 
-LANES: Final = 16
-GROUP_TILES: Final = 96
-"""Products are put into at most GROUP_TILES * LANES groups whose maxima bound the top."""
+GROUPS: Final = 20 * TILE
+"""Groups of products whose maxima bound the top. Product r is in group r % GROUPS."""
 
 SMALL: Final = (
     "no_view", "attention_query", "attention_position", "hidden_weight", "hidden_bias",

@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from policy.architecture import VECTOR
-from policy.kernels.layout import GROUP_TILES, LANES, TILE, TILE_FLOATS, Bytes, Floats, Ints
+from policy.kernels.layout import GROUPS, TILE, TILE_FLOATS, Bytes, Floats, Ints
 
 _NEVER: Final = np.float32(-np.inf)
 _ZERO: Final = np.float32(0.0)
@@ -65,21 +65,30 @@ def _count(scores: Floats, counts: Ints) -> int:  # pragma: no cover
 
 
 @njit()
-def _maxima(scores: Floats, maxima: Floats) -> None:  # pragma: no cover
+def _raise(scores: Floats, before: Floats, after: Floats) -> None:  # pragma: no cover
+    # Into another array: in place, the store would depend on the comparison (5 us for 1).
+    for group in range(len(scores)):
+        score, highest = scores[group], before[group]
+        after[group] = score if score > highest else highest
+
+
+@njit()
+def _maxima(scores: Floats, maxima: Floats, other: Floats) -> None:  # pragma: no cover
     """Write the highest score of each group."""
     maxima[:] = _NEVER
-    for tile in range(len(scores) // TILE):
-        group = (tile % GROUP_TILES) * LANES
-        for start in range(tile * TILE, tile * TILE + TILE, LANES):
-            for lane in range(LANES):
-                score, highest = scores[start + lane], maxima[group + lane]
-                maxima[group + lane] = score if score > highest else highest
+    before, after = maxima, other
+    for start in range(0, len(scores), GROUPS):
+        block = scores[start : start + GROUPS]
+        _raise(block, before, after)
+        after[len(block) :] = before[len(block) :]
+        before, after = after, before
+    maxima[:] = before
 
 
 @njit()
 def scan(
     tiles: Floats, user: Floats, terms: Floats, eligible: Bytes, scores: Floats, counts: Ints,
-    maxima: Floats,
+    maxima: Floats, other: Floats,
 ) -> tuple[int, int]:  # pragma: no cover  # fmt: skip
     """Score every product and return (how many the mask lets through, how many have a score).
 
@@ -92,11 +101,10 @@ def scan(
         eligible: (N,) 0 keeps a product out.
         scores: (tiles * TILE,) the result, -inf where a product is not eligible.
         counts: (tiles,) the result: eligible products of each tile.
-        maxima: (GROUP_TILES * LANES,) the result: highest score of each group. Product r is in
-            group (tile % GROUP_TILES) * LANES + r % LANES.
+        maxima: (GROUPS,) the result: the highest score of each group.
+        other: (GROUPS,) scratch space.
     """
     _multiply(tiles, user, terms, scores)
     marked = _hide(eligible, scores)
-    scored = _count(scores, counts)
-    _maxima(scores, maxima)
-    return marked, scored
+    _maxima(scores, maxima, other)
+    return marked, _count(scores, counts)

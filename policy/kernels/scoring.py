@@ -15,6 +15,7 @@ from policy.kernels.scan import scan
 from policy.kernels.scratch import (
     MASS,
     MAXIMA_AT,
+    OTHER_AT,
     OWN_AT,
     RECENT_AT,
     REPEAT_AT,
@@ -125,7 +126,9 @@ def score_products(
 
     for component in range(VECTOR):
         user[component] *= sharpness * _DOT
-    maxima = floats[MAXIMA_AT:WEIGHTS_AT]
-    marked, scored = scan(tiles, user, terms, eligible, planes[SCORES], counts, maxima)
+    marked, scored = scan(
+        tiles, user, terms, eligible, planes[SCORES], counts,
+        floats[MAXIMA_AT:OTHER_AT], floats[OTHER_AT:WEIGHTS_AT],
+    )  # fmt: skip
     _forget(viewed, excluded, touched[:neighbours], history, products, terms)
     return scored if marked - hit == scored else SCORES_NOT_FINITE

@@ -10,7 +10,7 @@ from policy.architecture import (
     VECTOR,
 )
 from policy.kernels.encoder import ENCODER_FLOATS
-from policy.kernels.layout import GROUP_TILES, LANES
+from policy.kernels.layout import GROUPS
 from policy.kernels.plackett_luce import BLOCK
 from policy.kernels.repeats import REPEAT_FLOATS
 from policy.kernels.selection import BINS
@@ -41,6 +41,7 @@ INTEGERS: Final = CANDIDATES_AT + MOST_CANDIDATES + 1  # one that is written bef
 USER_AT: Final = ENCODER_FLOATS
 REPEAT_AT: Final = USER_AT + VECTOR
 MAXIMA_AT: Final = REPEAT_AT + REPEAT_FLOATS
-WEIGHTS_AT: Final = MAXIMA_AT + GROUP_TILES * LANES
+OTHER_AT: Final = MAXIMA_AT + GROUPS
+WEIGHTS_AT: Final = OTHER_AT + GROUPS
 LOG_PROBS_AT: Final = WEIGHTS_AT + MOST_CANDIDATES
 FLOATS: Final = LOG_PROBS_AT + BANNER_SIZE

@@ -20,16 +20,6 @@ def _bin(value: np.float32, low: np.float32, scale: np.float32) -> int:  # pragm
 
 
 @njit()
-def _drop_never(values: Floats, count: int) -> int:  # pragma: no cover
-    kept = 0
-    for place in range(count):
-        value = values[place]
-        values[kept] = value
-        kept += value > _NEVER
-    return kept
-
-
-@njit()
 def _keep_bin(
     values: Floats, count: int, low: np.float32, scale: np.float32, wanted: int
 ) -> int:  # pragma: no cover
@@ -66,7 +56,7 @@ def kth_largest(
         rank: from 1.
         bins: (BINS,) scratch space.
     """
-    kept = _drop_never(values, count)
+    kept = _keep_higher(values, count, _NEVER) if lowest(values, count) == _NEVER else count
     if kept < rank:
         return _NEVER
     while True:
@@ -135,17 +125,16 @@ def keep_top(
     for place in range(count):
         work[place] = values[place]
     threshold = kth_largest(work, count, top, bins)
-    higher = 0
+    ties = top  # how many of those level with the threshold still fit
     for place in range(count):
-        higher += values[place] > threshold
-    ties = top - higher
+        ties -= values[place] > threshold
     kept = 0
     for place in range(count):
         row, value = rows[place], values[place]
         rows[kept], values[kept] = row, value
-        tie = (value == threshold) & (ties > 0)
-        ties -= tie
-        kept += ((value > threshold) | tie) & (kept < top)
+        level = value == threshold
+        kept += (value > threshold) | (level & (ties > 0))
+        ties -= level
     return kept
 
 
