@@ -85,7 +85,7 @@ def console_app(settings: Settings, events: Log) -> FastAPI:
             catalogue=catalogue.current,
         ),
         ConsoleSettings(
-            service_url=f"http://{settings.host}:{settings.port}",
+            service_url=settings.service_url or wiring.url(settings.host, settings.port),
             keys=wiring.key_scopes(settings),
             shoppers=read_marker(settings.data_dir).shoppers,
             audit=audit,

@@ -7,7 +7,7 @@ import time
 import urllib.error
 import urllib.request
 import webbrowser
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from cli.commands.ring import children
 from cli.demo_marker import DemoMarker, claim
 from cli.errors import BadUsage, CommandFailed
 from cli.output import Output, table
+from cli.process_file import described, forget
 from cli.settings import Settings
 from cli.supervisor import Supervisor, stop_on_signals
 from cli.worlds import open_world
@@ -66,7 +67,7 @@ class Demo:
 
     def __init__(self, settings: Settings, options: DemoOptions, output: Output) -> None:
         """Take the settings as they are, but for what a year in minutes changes."""
-        changed: dict[str, Any] = {"cors_origins": _origins(settings)}
+        changed: dict[str, Any] = {}
         if "arm_period_seconds" not in settings.model_fields_set:
             changed["arm_period_seconds"] = ARM_PERIOD_SECONDS
         if settings.seed is None:
@@ -144,6 +145,8 @@ class Demo:
     @contextmanager
     def _ring(self) -> Iterator[None]:
         """Keep the four processes alive, in a thread of their own."""
+        for name in ("aggregate", "train"):
+            forget(self.settings.data_dir, name)
         supervisor = Supervisor(children(self.settings, logs=self.settings.data_dir / "logs"))
         thread = threading.Thread(target=supervisor.run, name="supervisor")
         thread.start()
@@ -154,21 +157,27 @@ class Demo:
             thread.join()
 
     def _wait_ready(self) -> None:
+        """Wait until every process of the ring is up, the trainer with its torch too."""
+        awaited: dict[str, Callable[[], bool]] = {
+            "serve": lambda: _answers(f"{self._url(self.settings.port)}/readyz"),
+            "console": lambda: _answers(f"{self._url(self.settings.console_port)}/readyz"),
+            "aggregate": lambda: described(self.settings.data_dir, "aggregate") is not None,
+            "train": lambda: described(self.settings.data_dir, "train") is not None,
+        }
         deadline = time.monotonic() + READY_SECONDS
-        for port in (self.settings.port, self.settings.console_port):
-            while not _answers(f"{self._url(port)}/readyz"):
+        for name, ready in awaited.items():
+            while not ready():
                 if self.stop.is_set():
                     raise CommandFailed("interrupted before the ring was ready")
                 if time.monotonic() > deadline:
                     raise CommandFailed(
-                        f"port {port} was not ready in {READY_SECONDS:.0f} s: see "
-                        f"{self.settings.data_dir / 'logs'}"
+                        f"{name} was not ready in {READY_SECONDS:.0f} s: see "
+                        f"{self.settings.data_dir / 'logs' / name}.log"
                     )
                 self.stop.wait(0.2)
 
     def _url(self, port: int) -> str:
-        host = f"[{self.settings.host}]" if ":" in self.settings.host else self.settings.host
-        return f"http://{host}:{port}"
+        return wiring.url(self.settings.host, port)
 
     def _welcome(self) -> None:
         console = self._url(self.settings.console_port)
@@ -261,14 +270,6 @@ class Demo:
         report["seconds"] = round(seconds, 1)
         report["traffic"] = msgspec.to_builtins(sent)
         return report
-
-
-def _origins(settings: Settings) -> str:
-    """Return the allowed origins, the console's own pages among them."""
-    port = settings.console_port
-    own = [f"http://{host}:{port}" for host in ("127.0.0.1", "localhost", settings.host)]
-    given = [origin for origin in settings.cors_origins.split(",") if origin]
-    return ",".join(dict.fromkeys([*given, *own]))
 
 
 def _require_free(host: str, port: int) -> None:

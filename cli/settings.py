@@ -26,6 +26,9 @@ class Settings(BaseSettings):
     )
     port: int = Field(8080, ge=0, le=65535, description="port of the service")
     console_port: int = Field(8081, ge=0, le=65535, description="port of the console")
+    service_url: str = Field(
+        "", description="the service as shoppers' browsers see it; unset: on this machine"
+    )
     workers: int = Field(1, ge=1, le=64, description="serving processes that share the port")
     metrics_port: int = Field(
         0, ge=0, le=65535, description="for processes without a port of their own; 0: any free"

@@ -143,10 +143,32 @@ def reward_specification(settings: Settings) -> RewardSpecification:
 
 
 def generator(settings: Settings, *, purpose: str) -> np.random.Generator:
-    """Return randomness of this process: from the seed and the purpose, else from the system."""
+    """Return randomness of this process alone: from the seed, its purpose and its process id.
+
+    Workers and restarts must not draw the same numbers again; without a seed the system gives them.
+    """
     if settings.seed is None:
         return np.random.default_rng()
-    return np.random.default_rng((settings.seed, zlib.crc32(purpose.encode())))
+    return np.random.default_rng((settings.seed, zlib.crc32(purpose.encode()), os.getpid()))
+
+
+def url(host: str, port: int) -> str:
+    """Return the address of a server on this machine.
+
+    Example:
+        >>> url("::1", 8080), url("0.0.0.0", 8080)
+        ('http://[::1]:8080', 'http://127.0.0.1:8080')
+    """
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def allowed_origins(settings: Settings) -> list[str]:
+    """Return the origins whose pages may call the service: those given, and the console's own."""
+    given = [origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()]
+    hosts = (settings.host, "127.0.0.1", "localhost")
+    own = [url(host, settings.console_port) for host in hosts]
+    return list(dict.fromkeys([*given, *own]))
 
 
 def service_settings(settings: Settings) -> "ServiceSettings":
@@ -157,7 +179,7 @@ def service_settings(settings: Settings) -> "ServiceSettings":
     return ServiceSettings(
         secret=secret(settings),
         api_keys=settings.api_keys.get_secret_value() if settings.api_keys else "",
-        cors_origins=[origin for origin in settings.cors_origins.split(",") if origin],
+        cors_origins=allowed_origins(settings),
         control_share=settings.control_share,
         arm_period_seconds=settings.arm_period_seconds,
         attribution_window_seconds=settings.attribution_window_seconds,

@@ -53,9 +53,12 @@ class NameCodes:
         Returns:
             (N,) uint8.
         """
-        passes = np.zeros(len(self._codes) + 1, np.uint8)  # the last is read by code -1
+        # A newer version of the catalogue may be adding codes meanwhile; `codes` has none of them.
+        known = len(self._codes)
+        passes = np.zeros(known + 1, np.uint8)  # the last is read by code -1
         for name in names:
-            passes[self._found_by.get(name.casefold(), [])] = 1
+            found = tuple(self._found_by.get(name.casefold(), ()))
+            passes[[code for code in found if code < known]] = 1
         return passes[codes]
 
     def _leading_parts(self, name: str) -> list[str]:

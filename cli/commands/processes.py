@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
-import msgspec
 import structlog
 import typer
 
@@ -13,6 +12,7 @@ from cli import wiring
 from cli.clock import now_ms
 from cli.errors import CommandFailed
 from cli.logs import configure_logs
+from cli.process_file import describe
 from cli.settings import Settings
 from cli.supervisor import Child, Supervisor, stop_on_signals, watch_parent
 
@@ -169,10 +169,7 @@ def _expose(settings: Settings, process: str, metrics: Any) -> None:  # noqa: AN
     from prometheus_client import start_http_server
 
     server, _ = start_http_server(settings.metrics_port, settings.host, metrics)
-    folder = settings.data_dir / "processes"
-    folder.mkdir(parents=True, exist_ok=True)
-    described = {"pid": os.getpid(), "metrics_port": server.server_port}
-    (folder / f"{process}.json").write_bytes(msgspec.json.encode(described))
+    describe(settings.data_dir, process, metrics_port=server.server_port)
     log.info("metrics", port=server.server_port)
 
 

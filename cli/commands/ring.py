@@ -60,8 +60,8 @@ def run(
     supervisor = Supervisor(children(settings))
     stop_on_signals(supervisor.stop)
     output.say(
-        f"service http://{settings.host}:{settings.port} (docs at /docs), "
-        f"console http://{settings.host}:{settings.console_port}; Ctrl-C ends"
+        f"service {wiring.url(settings.host, settings.port)} (docs at /docs), "
+        f"console {wiring.url(settings.host, settings.console_port)}; Ctrl-C ends"
     )
     supervisor.run()
     output.say("ended")
