@@ -1,4 +1,4 @@
-"""Where a process without a port of its own shows its metrics: a small file in the data directory."""
+"""Where a process without a port of its own shows its metrics: a file in the data directory."""
 
 import os
 from pathlib import Path

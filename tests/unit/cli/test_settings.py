@@ -64,5 +64,5 @@ def test_nothing_listens_beyond_loopback_without_keys(host: str):
     with pytest.raises(BadUsage, match="QUINTET_API_KEYS"):
         require_loopback_or_keys(read_settings({"host": host}))
 
-    require_loopback_or_keys(read_settings({"host": host, "api_keys": "k:recommend"}))
+    require_loopback_or_keys(read_settings({"host": host, "api_keys": "k-12345678:recommend"}))
     require_loopback_or_keys(read_settings({"host": "127.0.0.1"}))
