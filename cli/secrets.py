@@ -22,7 +22,7 @@ def installation_secret(given: str | None, data_dir: Path) -> bytes:
         return given.encode()
     path = data_dir / "secret"
     data_dir.mkdir(parents=True, exist_ok=True)
-    draft = data_dir / f".secret.{os.getpid()}"
+    draft = data_dir / f".secret.{secrets.token_hex(8)}"
     if not path.exists():
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
