@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
 from rich.table import Table
 
 from cli import importing, wiring
@@ -31,6 +32,7 @@ from simulator.tally import TrafficReport
 from simulator.traffic import TrafficSettings, simulate
 from simulator.world import World
 
+log = structlog.get_logger(__name__)
 READY_SECONDS = 90.0
 SETTLED_SECONDS = 90.0
 SETTLING_SECONDS = 2.0
@@ -76,6 +78,7 @@ class Demo:
         self.options = options
         self.output = output
         self.stop = threading.Event()
+        self._latest: dict[str, Any] = {}
 
     def run(self) -> tuple[dict[str, Any], Table]:
         """Run it all; return the report as JSON and as a table.
@@ -95,7 +98,8 @@ class Demo:
             self._welcome()
             with self._watched():
                 sent = self._send_shoppers(world)
-            audited = self._wait_settled()
+            interrupted = self.stop.is_set()
+            audited = self._audited() if interrupted else self._wait_settled()
             report = self._report(sent, audited, time.monotonic() - started)
         if self.options.report is not None:
             encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
@@ -122,24 +126,24 @@ class Demo:
                 self.settings.data_dir,
                 DemoMarker(self.options.world, shoppers[:SHOPPERS_OFFERED]),
             )
-            log = wiring.open_log(self.settings, member="demo")
+            events = wiring.open_log(self.settings, member="demo")
             registry = wiring.open_registry(self.settings)
             if registry.live() is None:
                 importing.import_into(
-                    log,
+                    events,
                     secret=wiring.secret(self.settings),
                     products=world.products,
                     orders=past,
                     watch=watch,
                 )
                 _, held_out = importing.pretrain_from_log(
-                    log, registry, seed=self.settings.seed, device="auto", watch=watch
+                    events, registry, seed=self.settings.seed, device="auto", watch=watch
                 )
                 title = "the foundation on held-out orders"
                 self.output.people.print(table(title, importing.held_out_rows(held_out)))
             else:
                 self.output.say("going on with the policy and the log of an earlier demo")
-            log.close()
+            events.close()
         return world
 
     @contextmanager
@@ -147,13 +151,15 @@ class Demo:
         """Keep the four processes alive, in a thread of their own."""
         for name in ("aggregate", "train"):
             forget(self.settings.data_dir, name)
-        supervisor = Supervisor(children(self.settings, logs=self.settings.data_dir / "logs"))
+        supervisor = Supervisor(
+            children(self.settings, logs=self.settings.data_dir / "logs"), stop=self.stop
+        )
         thread = threading.Thread(target=supervisor.run, name="supervisor")
         thread.start()
         try:
             yield
         finally:
-            supervisor.stop.set()
+            self.stop.set()
             thread.join()
 
     def _wait_ready(self) -> None:
@@ -229,35 +235,36 @@ class Demo:
         return sent
 
     def _experiment(self) -> dict[str, Any]:
-        """Return the console's report so far; empty while it restarts."""
+        """Return the console's report so far, the last one it gave while it is away."""
         url = f"{self._url(self.settings.console_port)}/experiment"
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - our own console
-                found: dict[str, Any] = msgspec.json.decode(answer.read())
-                return found
-        except OSError:
-            return {}
+                self._latest = msgspec.json.decode(answer.read())
+        except OSError as problem:
+            log.info("console_away", problem=str(problem))
+        return dict(self._latest)
 
     def _wait_settled(self) -> Counts:
         """Wait until every logged impression has its reward; return the audit of the whole log."""
         deadline = time.monotonic() + SETTLED_SECONDS
         time.sleep(self.settings.settlement_seconds + SETTLING_SECONDS)
-        before = Counts()
-        with wiring.opened_log(self.settings, member="audit") as log:
-            found = audit(log, self._audit_settings())
-            while (found.lost or found != before) and time.monotonic() < deadline:
-                before = found
-                time.sleep(SETTLING_SECONDS)
-                found = audit(log, self._audit_settings())
+        before, found = Counts(), self._audited()
+        while (found.lost or found != before) and time.monotonic() < deadline:
+            before = found
+            time.sleep(SETTLING_SECONDS)
+            found = self._audited()
         while time.monotonic() < deadline and not self._console_has(found.expected):
             time.sleep(0.5)
         return found
 
-    def _audit_settings(self) -> AuditSettings:
+    def _audited(self) -> Counts:
+        """Count from the whole log what should have been rewarded, and what was."""
         window = self.settings.attribution_window_seconds + self.settings.lateness_seconds
-        return AuditSettings(
+        settings = AuditSettings(
             settlement_seconds=self.settings.settlement_seconds, horizon_seconds=window
         )
+        with wiring.opened_log(self.settings, member="audit") as events:
+            return audit(events, settings)
 
     def _console_has(self, banners: int) -> bool:
         arms = self._experiment().get("arms", {})
@@ -265,6 +272,8 @@ class Demo:
 
     def _report(self, sent: list[TrafficReport], audited: Counts, seconds: float) -> dict[str, Any]:
         report = self._experiment()
+        if not report:
+            raise CommandFailed("ended before the console had anything to report")
         report["rewards"] = msgspec.to_builtins(audited)
         report["world"] = self.options.world
         report["seconds"] = round(seconds, 1)

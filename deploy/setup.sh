@@ -30,4 +30,7 @@ fi
 [ -x .venv/bin/python ] || "$uv" venv -q --python "$python" .venv
 "$uv" pip install -q --python .venv/bin/python --require-hashes -r requirements.lock
 "$uv" pip install -q --python .venv/bin/python --no-deps --no-build-isolation -e .
+# Compile the serving kernels once, so that no first request and no first process waits for it.
+.venv/bin/python -c 'from policy.serving import prepare; prepare()' \
+  || echo "The serving kernels are compiled at the first start instead." >&2
 echo "Ready: .venv/bin/quintet --help" >&2
