@@ -40,8 +40,8 @@ def copurchase_table(baskets: Sequence[npt.NDArray[np.int64]], products: int) ->
 
     Example:
         >>> table = copurchase_table([np.array([0, 1]), np.array([0, 1]), np.array([2])], 3)
-        >>> table.rows[:, 0].tolist(), table.weights[0, 0].round(3).item()
-        ([1, 0, -1], 0.167)
+        >>> table.rows[:, 0].tolist(), f"{table.weights[0, 0]:.3f}"
+        ([1, 0, -1], '0.167')
     """
     rows = np.full((products, NEIGHBOURS), -1, np.int32)
     weights = np.zeros((products, NEIGHBOURS), np.float32)

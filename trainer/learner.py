@@ -58,6 +58,8 @@ class LearnerSettings:
         clip: half-width of the interval around 1 outside which rho earns nothing.
         weight_cap: of the importance weights w_k.
         kl: beta at the start; it falls with 1/(1 + banners/kl_decay_banners) down to kl_floor.
+        full_batch: a batch of fewer records moves the weights less, by sqrt(records/full_batch):
+            Adam's steps are as long on noise, and at low traffic batches close by time.
         gradient_norm: gradients are scaled down to at most this.
         horizon_batches: of the moving baseline.
         threads: of torch on the CPU.
@@ -73,6 +75,7 @@ class LearnerSettings:
     kl: float = 0.05
     kl_floor: float = 0.01
     kl_decay_banners: float = 100_000.0
+    full_batch: int = 64
     gradient_norm: float = 1.0
     horizon_batches: float = 50.0
     threads: int = 1
@@ -159,6 +162,7 @@ class Learner:
         s, n = self.settings, self.banners
         beta = max(s.kl / (1.0 + n / s.kl_decay_banners), s.kl_floor)
         rate = s.learning_rate * max(s.rate_floor, (1.0 + n / s.rate_decay_banners) ** -0.5)
+        rate *= min(1.0, len(batch) / s.full_batch) ** 0.5
         eligible, drawn = batch.prepared.candidates.mask, batch.drawn
         advantages = advantages.to(drawn.device)
         with torch.no_grad():

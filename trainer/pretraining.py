@@ -47,10 +47,10 @@ class PretrainingSettings:
         supervision: how batches are made.
     """
 
-    softmax_epochs: int = 3
-    softmax_rate: float = 3e-3
+    softmax_epochs: int = 2
+    softmax_rate: float = 2e-3
     logistic_epochs: int = 2
-    logistic_rate: float = 2e-3
+    logistic_rate: float = 1e-3
     held_out_share: float = 0.15
     most_orders: int = 300_000
     threads: int = 1

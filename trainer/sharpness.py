@@ -3,7 +3,12 @@
 A sharper policy earns more from the first banner and explores less. Both are measured on held-out
 orders: hits of a drawn banner, and entropy of its first position. Kappa maximises
 `hits + _HITS_PER_NAT * entropy`: where past orders foretell much (a grocery), sharpening gains more
-hits than the entropy is worth; where they foretell little, it does not.
+hits than the entropy is worth; where they foretell little, it does not. The price of a nat was set
+by experiment, over the first 20,000 banners of each shop against its greedy foundation:
+
+    kappa                    1      2      3      4      6
+    a real grocery, reward          -2%   +0.9%  +1.6%  +1.4%     the rule says 4
+    a synthetic shop, times  2.12   2.24   2.18                   the rule says 2
 """
 
 from collections.abc import Sequence

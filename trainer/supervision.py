@@ -5,7 +5,7 @@ Dimensions: B orders in a batch, U products scored, T products bought in the bat
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from trainer.past_orders import Replay
 
 Places = npt.NDArray[np.int64]
 Stage = Literal["softmax", "logistic"]
+_STEPS: Final = 160
+_FEWEST_IN_BATCH: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,8 @@ class SupervisionSettings:
     """How batches of past orders are made.
 
     Attributes:
-        batch_orders: orders of one step.
+        batch_orders: most orders of one step; fewer where an epoch would otherwise have less than
+            160 steps, but not less than 32 (of 12,000 orders, 64 a step foretell 3% more).
         view_share: share of orders of which one product is taken as the one viewed, so that both
             kinds of context are learned.
         folds: co-purchases that an order is trained with come from other shoppers, in this many
@@ -38,7 +41,7 @@ class SupervisionSettings:
             shoppers buy again, and as many drawn uniformly, weighted for those left out.
     """
 
-    batch_orders: int = 256
+    batch_orders: int = 128
     view_share: float = 0.5
     folds: int = 2
     every_product_up_to: int = 10_000
@@ -142,9 +145,11 @@ class Supervision:
     def _epoch(self) -> Iterator[tuple[int, Places]]:
         """Yield batches of one fold each, in random order."""
         batches = []
+        few = max(_FEWEST_IN_BATCH, len(self._places) // _STEPS)
+        size = min(self._settings.batch_orders, few)
         for fold in range(self._settings.folds):
             places = self._rng.permutation(self._places[self._fold_of[self._places] == fold])
-            count = max(1, round(len(places) / self._settings.batch_orders))
+            count = max(1, round(len(places) / size))
             batches += [(fold, part) for part in np.array_split(places, count) if len(part)]
         self._rng.shuffle(batches)
         yield from batches

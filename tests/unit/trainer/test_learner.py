@@ -104,6 +104,16 @@ def test_a_batch_that_is_not_finite_is_refused_and_changes_nothing(shop: Any) ->
     assert same(before, after)
 
 
+def test_a_small_batch_moves_the_weights_less(shop: Any) -> None:
+    full, small = learner_of(shop), learner_of(shop)
+    rewards = shop.rewards(64, points=pays(1))
+
+    at_full = full.update(rewards)["learning_rate"]
+    at_small = small.update(rewards[:4])["learning_rate"]
+
+    assert at_small == pytest.approx(at_full / 4, rel=1e-3)
+
+
 def test_a_correction_moves_the_policy_like_the_difference_it_carries(shop: Any) -> None:
     learner = learner_of(shop)
     learner.update(shop.rewards(128, points=pays(1)))
