@@ -36,10 +36,10 @@ from policy.torch_distribution import (
 from policy.torch_network import TorchPolicy
 from schemas.limits import BANNER_SIZE
 from schemas.rewards import Reward
+from trainer.adam import Adam, Moments
 from trainer.baseline import Baseline
 from trainer.device import choose_device, compute_deterministically
 from trainer.examples import Batch, Example, batch_of, read_example
-from trainer.moments import Moments, load_moments, read_moments
 
 Weights = Mapping[str, npt.NDArray[Any]]
 State = dict[str, npt.NDArray[Any]]
@@ -107,10 +107,8 @@ class Learner:
         self.updates = 0
         self.refused = 0
 
-    def _adam(self) -> torch.optim.Adam:
-        return torch.optim.Adam(
-            self._policy.parameters(), lr=self.settings.learning_rate, betas=(0.9, 0.99), fused=True
-        )
+    def _adam(self) -> Adam:
+        return Adam(self._policy.named_parameters(), betas=(0.9, 0.99))
 
     @property
     def products(self) -> int:
@@ -123,11 +121,11 @@ class Learner:
 
     def grow(self, features: ProductFeatures) -> None:
         """Take the features of a newer catalogue; rows of new products start at zero."""
-        moments = read_moments(self._optimiser, self._policy)
+        moments = self._optimiser.moments()
         self._policy.grow(features)
         self._foundation.grow(features)
         self._optimiser = self._adam()
-        load_moments(self._optimiser, self._policy, moments)
+        self._optimiser.load(moments)
 
     def update(self, batch: Sequence[Reward]) -> dict[str, float]:
         """Learn from trainable rewards; see `learn`.
@@ -186,8 +184,7 @@ class Learner:
             norm = torch.nn.utils.clip_grad_norm_(self._policy.parameters(), s.gradient_norm)
             if not bool(torch.isfinite(loss + norm)):
                 return {"loss": float("nan")}
-            self._optimiser.param_groups[0]["lr"] = rate
-            self._optimiser.step()
+            self._optimiser.step(rate)
             if epoch == 0:
                 health = self._health(batch, weight, first, kl, norm)
         health["clip_share"] = _share((ratio != clipped) & drawn, drawn)
@@ -218,13 +215,13 @@ class Learner:
 
     def _copy(self) -> tuple[list[Tensor], Moments]:
         parameters = [parameter.detach().clone() for parameter in self._policy.parameters()]
-        return parameters, read_moments(self._optimiser, self._policy)
+        return parameters, self._optimiser.moments()
 
     @torch.no_grad()
     def _put_back(self, kept: tuple[list[Tensor], Moments]) -> None:
         for parameter, value in zip(self._policy.parameters(), kept[0], strict=True):
             parameter.copy_(value)
-        load_moments(self._optimiser, self._policy, kept[1])
+        self._optimiser.load(kept[1])
 
     def _is_finite(self) -> bool:
         return all(bool(torch.isfinite(value).all()) for value in self._policy.parameters())
@@ -240,10 +237,7 @@ class Learner:
             shown[place, : len(rows)] = rows
         return {
             **{f"weights/{name}": value for name, value in self.weights().items()},
-            **{
-                f"moments/{name}": value
-                for name, value in read_moments(self._optimiser, self._policy).items()
-            },
+            **{f"moments/{name}": value for name, value in self._optimiser.moments().items()},
             "baseline": self._baseline.sums.copy(),
             "shown": shown,
             "counters": np.array([self.banners, self.updates, self.refused], np.int64),
@@ -259,7 +253,7 @@ class Learner:
         features, device = self._policy.features, self._policy.device
         self._policy = TorchPolicy.from_weights(part("weights/"), features, device)
         self._optimiser = self._adam()
-        load_moments(self._optimiser, self._policy, part("moments/"))
+        self._optimiser.load(part("moments/"))
         self._baseline.sums = state["baseline"].copy()
         self._shown.clear()
         self._shown.extend(tuple(int(row) for row in rows if row >= 0) for rows in state["shown"])

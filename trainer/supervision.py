@@ -16,6 +16,7 @@ from torch.nn import functional
 from policy.features import ProductFeatures
 from policy.torch_context import ContextBatch, pack_contexts, shared_candidates
 from policy.torch_network import TorchPolicy
+from trainer.adam import Adam
 from trainer.copurchases import CopurchaseTable, copurchase_table
 from trainer.initial_weights import initial_weights
 from trainer.past_orders import Replay
@@ -130,15 +131,14 @@ class Supervision:
 
         Afterwards the policy has the co-purchases of all shoppers of its orders.
         """
-        parameters = [*self.policy.parameters(), self._log_odds]
-        optimiser = torch.optim.Adam(parameters, lr=rate, fused=True)
+        optimiser = Adam([*self.policy.named_parameters(), ("log_odds", self._log_odds)])
         steps = [step for _ in range(epochs) for step in self._epoch()]
         for done, (fold, places) in enumerate(steps):
             self._use(self._tables[fold])
             loss = self._loss(stage, places)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimiser.step(rate)
             told((done + 1) / len(steps))
         self._use(self._published)
 
