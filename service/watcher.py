@@ -89,6 +89,7 @@ class Watcher:
         self._recompiled_at = float("-inf")
         self._announcements: deque[Announcement] = deque(maxlen=_ANNOUNCEMENTS)
         self._stopping = threading.Event()
+        self._looked = threading.Event()
         self._thread: threading.Thread | None = None
 
     def step(self) -> bool:
@@ -189,6 +190,13 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._thread.start()
 
+    def wait_first_look(self, *, timeout_seconds: float = 60.0) -> None:
+        """Wait until everything has been looked at once, with success or without.
+
+        Before that nothing is known that could be shown, nor the row of what somebody bought.
+        """
+        self._looked.wait(timeout_seconds)
+
     def stop(self, *, timeout_seconds: float = 10.0) -> None:
         """End the thread."""
         self._stopping.set()
@@ -210,4 +218,5 @@ class Watcher:
                 # The weights that serve go on serving; the next look may succeed.
                 log.exception("watch_failed")
                 pause = self._settings.failure_seconds
+            self._looked.set()
             self._stopping.wait(pause)

@@ -143,9 +143,11 @@ def build(
         taking = threading.Thread(target=inbox.run, args=(stop,), name="inbox", daemon=True)
         appender.start()
         watcher.start()
-        if settings.takes_inbox:
-            taking.start()
         try:
+            # Callers wait in the socket's queue: a restarted server has no empty banner for them.
+            await asyncio.to_thread(watcher.wait_first_look)
+            if settings.takes_inbox:
+                taking.start()
             yield
         finally:
             stop.set()

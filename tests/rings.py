@@ -1,0 +1,223 @@
+"""A ring as its users run it: the command `quintet` with its child processes, and its log after."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from cli.settings import Settings
+from cli.wiring import open_log, open_registry
+from policy.registry import Registry
+from streams.port import Consumer, Log, Record
+from tests.servers import REPOSITORY, free_ports
+
+_LOOK_SECONDS = 0.02
+_END_SECONDS = 30.0
+
+
+def until(condition: Callable[[], object], what: str, *, seconds: float = 60.0) -> None:
+    """Wait until a condition holds; fail with `what` when it never does."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:.0f} s in vain: {what}")
+        time.sleep(_LOOK_SECONDS)
+
+
+class Ring:
+    """One data directory, two ports, and at most one running `quintet` that uses them.
+
+    Args:
+        folder: holds the data directory and what the command says.
+        settings: environment variables without `QUINTET_`.
+    """
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        port, console_port = free_ports(2)
+        self.folder, self.data_dir = folder, folder / "data"
+        self.url, self.console_url = (f"http://127.0.0.1:{p}" for p in (port, console_port))
+        given = {"data_dir": str(self.data_dir), "port": str(port), **settings}
+        self._given = given | {"console_port": str(console_port)}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of every command on this ring."""
+        inherited = {name: v for name, v in os.environ.items() if not name.startswith("QUINTET_")}
+        given = {f"QUINTET_{name.upper()}": value for name, value in self._given.items()}
+        return inherited | given | {"PYTHONPATH": str(REPOSITORY)}
+
+    @property
+    def said(self) -> str:
+        """What the running command has said."""
+        return (self.folder / "said.txt").read_text(errors="replace")
+
+    def settings(self) -> Settings:
+        """Return the settings of its processes."""
+        return Settings(_env_file=None, **self._given)  # type: ignore[call-arg,arg-type]
+
+    def log(self) -> Log:
+        """Return its event log; the caller closes it."""
+        return open_log(self.settings(), member="test")
+
+    def registry(self) -> Registry:
+        """Return its snapshots."""
+        return open_registry(self.settings())
+
+    def start(self, *arguments: str) -> None:
+        """Start a command in a process group of its own."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "said.txt").open("ab") as said:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "cli.main", *arguments],
+                cwd=self.folder,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run another command beside it to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def children(self) -> dict[str, psutil.Process]:
+        """Return the living child processes by command: `serve`, `aggregate`, `train`, ..."""
+        assert self.process is not None
+        found = {}
+        for child in psutil.Process(self.process.pid).children():
+            try:
+                line = child.cmdline()
+            except psutil.Error:
+                continue
+            if "cli.main" in line and child.status() != psutil.STATUS_ZOMBIE:
+                found[line[line.index("cli.main") + 1]] = child
+        return found
+
+    def kill(self, name: str) -> int:
+        """Kill a child (`kill -9`), and return its process id."""
+        until(lambda: name in self.children(), f"{name} runs")
+        child = self.children()[name]
+        child.send_signal(signal.SIGKILL)
+        return int(child.pid)
+
+    def restarted(self, name: str, *, killed: int, seconds: float = 5.0) -> None:
+        """Wait until another process does the work of a killed one."""
+
+        def is_another() -> bool:
+            child = self.children().get(name)
+            return child is not None and child.pid != killed
+
+        until(is_another, f"{name} is restarted", seconds=seconds)
+
+    def interrupt(self) -> None:
+        """Press Ctrl-C: the whole process group gets SIGINT."""
+        assert self.process is not None
+        os.killpg(self.process.pid, signal.SIGINT)
+
+    def wait(self, seconds: float) -> int:
+        """Return the exit status of the command; fail when it does not end."""
+        assert self.process is not None
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs after {seconds:.0f} s:\n{self.said}") from None
+
+    def group(self) -> list[psutil.Process]:
+        """Return every living process of the command's process group."""
+        assert self.process is not None
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if os.getpgid(process.pid) == self.process.pid:
+                    found.append(process)
+            except (ProcessLookupError, PermissionError):
+                continue
+        return [each for each in found if each.is_running() and not _is_dead(each)]
+
+    def end(self) -> None:
+        """Leave nothing running."""
+        if self.process is None:
+            return
+        for process in self.group():
+            try:
+                process.kill()
+            except psutil.NoSuchProcess:
+                continue
+        self.process.wait(_END_SECONDS)
+        self.process = None
+
+
+def _is_dead(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+
+
+class Shown:
+    """Counts the banners in a log while it grows."""
+
+    def __init__(self, log: Log) -> None:
+        self._consumer: Consumer = log.consumer(["events"], group=None)
+        self.count = 0
+
+    def reach(self, banners: int, *, seconds: float = 120.0) -> None:
+        """Wait until so many banners are logged."""
+        until(lambda: self._look() >= banners, f"{banners} banners", seconds=seconds)
+
+    def _look(self) -> int:
+        records = self._consumer.poll(max_records=5_000, timeout_seconds=0.1)
+        self.count += sum(b'"type":"recommended"' in (r.value or b"") for r in records)
+        return self.count
+
+    def close(self) -> None:
+        """Let go of the log."""
+        self._consumer.close()
+
+
+def records_of(log: Log, topic: str) -> Iterator[Record]:
+    """Yield what a topic holds now, in the order of each partition."""
+    ends = log.end_offsets(topic)
+    left = {part for part, start in log.start_offsets(topic).items() if start < ends[part]}
+    consumer = log.consumer([topic], group=None)
+    try:
+        while left:
+            for record in consumer.poll(max_records=5_000, timeout_seconds=5.0):
+                if record.offset < ends[record.partition]:
+                    yield record
+                if record.offset + 1 >= ends[record.partition]:
+                    left.discard(record.partition)
+    finally:
+        consumer.close()
+
+
+def read_report(path: Path) -> Mapping[str, Any]:
+    """Return a report as written by `quintet demo --report`."""
+    report: Mapping[str, Any] = msgspec.json.decode(path.read_bytes())
+    return report
+
+
+def demo(*, banners: int, report: Path, rate: float = 150.0) -> Sequence[str]:
+    """Return the command line of a synthetic demo that ends by itself."""
+    return [
+        "demo", "--world", "synthetic", "--headless", "--banners", str(banners),
+        "--rate", str(rate), "--report", str(report), "--seed", "7",
+    ]  # fmt: skip
