@@ -121,9 +121,17 @@ def stop_on_signals(stop: threading.Event) -> None:
 
 
 def watch_parent(parent: int | None) -> None:
-    """End this process when its supervisor is gone, so that a killed supervisor leaves nothing."""
+    """End this process when its supervisor ends it or is gone, and not before.
+
+    A killed supervisor so leaves nothing. Ctrl-C reaches the whole process group: it is the
+    supervisor's to hear, or a child that is quicker would be started again.
+
+    Args:
+        parent: process id of the supervisor; None: there is none.
+    """
     if parent is None:
         return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -32,6 +32,7 @@ def serve(
     catalogue's order and is not ready.
     """
     wiring.require_loopback_or_keys(settings)
+    _begin("serve", settings, parent_pid)
     if settings.workers > 1 and not share_port:
         _serve_workers(settings)
         return
@@ -40,7 +41,6 @@ def serve(
     from service import server
     from service import wiring as service_wiring
 
-    _begin("serve", settings, parent_pid)
     listener = _listener(lambda: server.listening(settings.host, settings.port, shared=share_port))
     events = wiring.open_log(settings, member=f"serve-{os.getpid()}")
     service = service_wiring.build(
@@ -49,7 +49,8 @@ def serve(
         wiring.open_registry(settings),
         wiring.history_reader(settings),
         clock=now_ms,
-        rng=wiring.generator(settings, purpose="serve"),
+        # Processes that drew the same numbers would explore the same products.
+        rng=wiring.generator(settings, purpose=f"serve-{os.getpid()}"),
         metrics_registry=CollectorRegistry(),
         after_swap=server.settle_heap,
     )
@@ -67,9 +68,9 @@ def _serve_workers(settings: Settings) -> None:
         [
             Child(f"serve-{number}", ["serve", "--share-port", *parent])
             for number in range(settings.workers)
-        ]
+        ],
+        stop=_stop_event(),
     )
-    stop_on_signals(supervisor.stop)
     supervisor.run()
 
 
@@ -84,7 +85,8 @@ def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
     from projections.history.projector import HistoryProjector
     from rewards.aggregator import Aggregator
 
-    stop = _begin("aggregate", settings, parent_pid)
+    _begin("aggregate", settings, parent_pid)
+    stop = _stop_event()
     metrics = CollectorRegistry()
     with wiring.opened_log(settings, member="aggregate") as events:
         aggregator = Aggregator(
@@ -120,7 +122,8 @@ def train(
 
     from trainer.loop import Trainer
 
-    stop = _begin("train", settings, parent_pid)
+    _begin("train", settings, parent_pid)
+    stop = _stop_event()
     metrics = CollectorRegistry()
     with wiring.opened_log(settings, member="train") as events:
         trainer = Trainer(
@@ -147,13 +150,17 @@ def console(settings: Settings, parent_pid: ParentPid = None) -> None:
         server.serve(console_app(settings, events), listener)
 
 
-def _begin(process: str, settings: Settings, parent_pid: int | None) -> threading.Event:
-    """Configure logs, mind the supervisor, and return the event that signals set."""
+def _begin(process: str, settings: Settings, parent_pid: int | None) -> None:
+    """Configure logs and mind the supervisor."""
     configure_logs(settings.log_level, process=process)
     watch_parent(parent_pid)
+    log.info("started", pid=os.getpid(), streams=settings.streams, history=settings.history)
+
+
+def _stop_event() -> threading.Event:
+    """Return what SIGINT and SIGTERM set; not for a server, which hears them itself."""
     stop = threading.Event()
     stop_on_signals(stop)
-    log.info("started", pid=os.getpid(), streams=settings.streams, history=settings.history)
     return stop
 
 
