@@ -29,12 +29,17 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def open_log(settings: Settings, *, member: str) -> Log:
+def open_log(settings: Settings, *, member: str, may_be_away: bool = False) -> Log:
     """Return the event log of this installation.
 
     Args:
         settings: says which adapter, and where.
         member: which process of the ring this is.
+        may_be_away: True: a cluster that cannot be reached is no error now, but each time the log
+            is used; so a process of the ring starts before its cluster does.
+
+    Raises:
+        LogUnavailable: the log cannot be reached.
     """
     if settings.streams == "kafka":
         from streams.kafka import KafkaLog, KafkaSettings
@@ -54,7 +59,10 @@ def open_log(settings: Settings, *, member: str) -> Log:
                 member=f"{settings.member}-{member}" if settings.member else "",
             )
         )
-        kafka.ensure_topics()
+        if may_be_away:
+            kafka.ensure_topics_soon()
+        else:
+            kafka.ensure_topics()
         return kafka
     from streams.local import LocalLog
 
@@ -62,9 +70,9 @@ def open_log(settings: Settings, *, member: str) -> Log:
 
 
 @contextmanager
-def opened_log(settings: Settings, *, member: str) -> Iterator[Log]:
-    """Open the log, and close it in the end."""
-    opened = open_log(settings, member=member)
+def opened_log(settings: Settings, *, member: str, may_be_away: bool = False) -> Iterator[Log]:
+    """Open the log (see `open_log`), and close it in the end."""
+    opened = open_log(settings, member=member, may_be_away=may_be_away)
     try:
         yield opened
     finally:

@@ -10,6 +10,7 @@ from console.errors import PolicyNotFound
 from console.health import Sign, explained
 from schemas.codec import encode
 from schemas.policies import Announcement, Live, Manifest
+from streams.errors import LogError
 from streams.port import Log, Message
 from streams.topics import POLICIES
 
@@ -150,6 +151,9 @@ class Operations:
             process=PROCESS,
             reason=live.reason,
         )
-        self._log.append(POLICIES.name, [Message(None, encode(announcement))])
+        try:
+            self._log.append(POLICIES.name, [Message(None, encode(announcement))])
+        except LogError as problem:  # the registry has moved, and servers follow it
+            log.warning("not_announced", kind=kind, version=live.version, problem=str(problem))
         log.info("live_pointer_moved", kind=kind, version=live.version, hold=live.hold)
         return live

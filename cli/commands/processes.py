@@ -42,7 +42,7 @@ def serve(
     from service import wiring as service_wiring
 
     listener = _listener(lambda: server.listening(settings.host, settings.port, shared=share_port))
-    events = wiring.open_log(settings, member=f"serve-{os.getpid()}")
+    events = wiring.open_log(settings, member=f"serve-{os.getpid()}", may_be_away=True)
     service = service_wiring.build(
         wiring.service_settings(settings),
         events,
@@ -88,7 +88,7 @@ def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
     _begin("aggregate", settings, parent_pid)
     stop = _stop_event()
     metrics = CollectorRegistry()
-    with wiring.opened_log(settings, member="aggregate") as events:
+    with wiring.opened_log(settings, member="aggregate", may_be_away=True) as events:
         aggregator = Aggregator(
             events, wiring.reward_specification(settings), clock=now_ms, registry=metrics
         )
@@ -125,7 +125,7 @@ def train(
     _begin("train", settings, parent_pid)
     stop = _stop_event()
     metrics = CollectorRegistry()
-    with wiring.opened_log(settings, member="train") as events:
+    with wiring.opened_log(settings, member="train", may_be_away=True) as events:
         trainer = Trainer(
             events,
             wiring.open_registry(settings),
@@ -146,7 +146,7 @@ def console(settings: Settings, parent_pid: ParentPid = None) -> None:
     wiring.require_loopback_or_keys(settings)
     _begin("console", settings, parent_pid)
     listener = _listener(lambda: server.listening(settings.host, settings.console_port))
-    with wiring.opened_log(settings, member="console") as events:
+    with wiring.opened_log(settings, member="console", may_be_away=True) as events:
         server.serve(console_app(settings, events), listener)
 
 

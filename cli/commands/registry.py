@@ -12,6 +12,7 @@ from cli.output import Output, table
 from cli.settings import Settings, described
 from schemas.codec import encode
 from schemas.policies import Announcement, Live, Manifest
+from streams.errors import LogError
 from streams.port import Message
 from streams.topics import POLICIES
 
@@ -61,7 +62,7 @@ def promote(
     """Put a snapshot live."""
     registry = wiring.open_registry(settings)
     registry.load(version)  # refuses what is not there or damaged before anything moves
-    _announce(settings, "promoted", registry.promote(version, reason=reason))
+    _announce(settings, output, "promoted", registry.promote(version, reason=reason))
     output.result({"live": version}, f"policy {version} is live")
 
 
@@ -73,7 +74,7 @@ def rollback(
 ) -> None:
     """Put the previous policy back and hold: nothing is promoted until `resume`."""
     live = wiring.open_registry(settings).rollback(reason=reason, to=to)
-    _announce(settings, "rolled_back", live)
+    _announce(settings, output, "rolled_back", live)
     output.result(
         live, f"policy {live.version} is live and held; `quintet policies resume` ends that"
     )
@@ -82,11 +83,12 @@ def rollback(
 def resume(settings: Settings, output: Output) -> None:
     """End the hold: the trainer goes on from what is live, and may promote again."""
     live = wiring.open_registry(settings).resume()
-    _announce(settings, "resumed", live)
+    _announce(settings, output, "resumed", live)
     output.result(live, f"policy {live.version} is live; new policies are promoted again")
 
 
-def _announce(settings: Settings, kind: str, live: Live) -> None:
+def _announce(settings: Settings, output: Output, kind: str, live: Live) -> None:
+    """Tell the topic `policies`; the registry has moved already, with the log or without."""
     announcement = Announcement(
         kind=kind,  # type: ignore[arg-type]
         version=live.version,
@@ -94,8 +96,11 @@ def _announce(settings: Settings, kind: str, live: Live) -> None:
         process="cli",
         reason=live.reason,
     )
-    with wiring.opened_log(settings, member="policies") as log:
-        log.append(POLICIES.name, [Message(None, encode(announcement))])
+    try:
+        with wiring.opened_log(settings, member="policies") as log:
+            log.append(POLICIES.name, [Message(None, encode(announcement))])
+    except LogError as problem:
+        output.say(f"done, but not announced on topic {POLICIES.name}: {problem}")
 
 
 def explain(

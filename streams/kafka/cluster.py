@@ -30,6 +30,7 @@ class Cluster:
         self._admin: KafkaAdminClient | None = None
         self._reader: KafkaConsumer | None = None
         self._partitions: dict[str, int] = {}
+        self._ensured = True
         self._ends: dict[TopicPartition, tuple[int, int]] = {}
 
     def real(self, topic: str) -> str:
@@ -39,6 +40,8 @@ class Cluster:
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has; raises TopicMismatch when it does not exist."""
         with self._lock:
+            if not self._ensured:
+                self.ensure_topics()
             if topic not in self._partitions:
                 found = self._found([topic])
                 if topic not in found:
@@ -52,6 +55,18 @@ class Cluster:
     def topic_partitions(self, topic: str) -> list[TopicPartition]:
         """Return a topic's partitions as kafka-python names them."""
         return [TopicPartition(self.real(topic), n) for n in range(self.partitions(topic))]
+
+    def ensure_topics_soon(self) -> None:
+        """Make and check the declared topics now, or before the first question that is answered.
+
+        Raises:
+            TopicMismatch: a topic differs from its declaration; the text names in what.
+        """
+        self._ensured = False
+        try:
+            self.ensure_topics()
+        except LogUnavailable as problem:
+            log.warning("kafka_not_reached", problem=str(problem))
 
     def ensure_topics(self, topics: Sequence[Topic] = TOPICS) -> None:
         """Make the topics that are missing and check the others; processes may race.
@@ -72,6 +87,7 @@ class Cluster:
                     "; ".join(faults) + ". Alter the topic, or set another topic prefix"
                 )
             self._partitions |= found
+            self._ensured = True
 
     def _create(self, topics: Iterable[Topic]) -> None:
         wanted = {

@@ -41,6 +41,16 @@ class KafkaLog:
         """
         self._cluster.ensure_topics()
 
+    def ensure_topics_soon(self) -> None:
+        """Make and check the topics now or, while the cluster is away, when it first answers.
+
+        For processes that start beside the cluster and have work without it.
+
+        Raises:
+            TopicMismatch: a topic differs from its declaration; the text names in what.
+        """
+        self._cluster.ensure_topics_soon()
+
     def append(self, topic: str, messages: Sequence[Message]) -> None:
         """Append messages; when this returns every replica that has to has acknowledged them.
 
