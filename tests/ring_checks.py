@@ -1,4 +1,4 @@
-"""What a finished ring's log must say, computed a second time and plainly from the records alone."""
+"""What a finished ring's log must say, computed a second time, plainly, from its records."""
 
 import math
 from collections import Counter, defaultdict
@@ -89,28 +89,23 @@ def check_rewards_are_what_the_events_earned(told: Told) -> None:
 
 
 def expected_points(told: Told) -> dict[str, list[float]]:
-    """Return the points of each banner: the rules of attribution, for banners that are not deferred.
+    """Return the points of each banner by the rules of attribution; none here is deferred.
 
     A line goes to the banner it names when that showed the product, else to the latest banner
     before it, of the same routing key, that did. Everything here is inside its window.
     """
     shown: dict[bytes, list[tuple[int, Recommended]]] = defaultdict(list)
-    clicks: set[tuple[str, str]] = set()
-    lines: dict[tuple[bytes, str, str], tuple[int, str | None]] = {}
     for record, event in told.events:
-        assert record.key is not None or not isinstance(event, Recommended | Click | Purchase)
-        key = record.key or b""
         if isinstance(event, Recommended):
-            shown[key].append((min(event.occurred_at_ms, record.appended_at_ms), event))
-        elif isinstance(event, Click):
-            clicks.add((str(event.recommendation_id), event.product_id))
-        elif isinstance(event, Purchase) and event.source != "import":
-            for line in event.lines:
-                bought = (key, event.order_id or event.event_id, line.product_id)
-                told_now = (record.appended_at_ms, event.recommendation_id)
-                lines[bought] = min(lines.get(bought, told_now), told_now, key=lambda t: t[0])
+            at_ms = min(event.occurred_at_ms, record.appended_at_ms)
+            shown[record.key or b""].append((at_ms, event))
+    clicks = {
+        (str(event.recommendation_id), event.product_id)
+        for _, event in told.reported()
+        if isinstance(event, Click)
+    }
     bought_of: dict[str, set[str]] = defaultdict(set)
-    for (key, _, product_id), (at_ms, named) in lines.items():
+    for (key, _, product_id), (at_ms, named) in _lines(told).items():
         able = [(ms, b) for ms, b in shown[key] if product_id in b.product_ids]
         by_name = [b for _, b in able if b.recommendation_id == named]
         before = [(ms, b.recommendation_id) for ms, b in able if ms <= at_ms]
@@ -119,6 +114,17 @@ def expected_points(told: Told) -> dict[str, list[float]]:
         elif before:
             bought_of[max(before)[1]].add(product_id)
     return {each: _points(banner, clicks, bought_of[each]) for each, banner in told.banners.items()}
+
+
+def _lines(told: Told) -> dict[tuple[bytes, str, str], tuple[int, str | None]]:
+    """Return when each (routing key, order, product) was first bought, and the banner it names."""
+    lines: dict[tuple[bytes, str, str], tuple[int, str | None]] = {}
+    for record, event in told.reported():
+        if isinstance(event, Purchase):
+            for line in event.lines:
+                bought = (record.key or b"", event.order_id or event.event_id, line.product_id)
+                lines.setdefault(bought, (record.appended_at_ms, event.recommendation_id))
+    return lines
 
 
 def _points(banner: Recommended, clicks: set[tuple[str, str]], bought: set[str]) -> list[float]:

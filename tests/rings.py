@@ -1,11 +1,16 @@
 """A ring as its users run it: the command `quintet` with its child processes, and its log after."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +20,15 @@ import psutil
 from cli.settings import Settings
 from cli.wiring import open_log, open_registry
 from policy.registry import Registry
-from streams.port import Consumer, Log, Record
+from schemas.codec import encode
+from schemas.products import ProductUpserted
+from simulator.synthetic import SyntheticWorld
+from streams.port import Consumer, Log, Message, Record
+from tests.policies import weights_of
 from tests.servers import REPOSITORY, free_ports
 
+PRODUCTS = 1_000
+"""Of the synthetic world as the commands open it."""
 _LOOK_SECONDS = 0.02
 _END_SECONDS = 30.0
 
@@ -46,6 +57,7 @@ class Ring:
         given = {"data_dir": str(self.data_dir), "port": str(port), **settings}
         self._given = given | {"console_port": str(console_port)}
         self.process: subprocess.Popen[bytes] | None = None
+        self._beside: list[subprocess.Popen[bytes]] = []
 
     @property
     def environment(self) -> dict[str, str]:
@@ -71,11 +83,25 @@ class Ring:
         """Return its snapshots."""
         return open_registry(self.settings())
 
+    def copy_log(self, of: Path) -> None:
+        """Begin with the log and the secret of another data directory, and nothing else of it."""
+        self.data_dir.mkdir(parents=True)
+        for path in [*of.glob("log.db*"), of / "secret"]:
+            if path.is_file():
+                shutil.copy(path, self.data_dir / path.name)
+
     def start(self, *arguments: str) -> None:
         """Start a command in a process group of its own."""
+        self.process = self._start(arguments)
+
+    def start_beside(self, *arguments: str) -> None:
+        """Start another command, which `end` kills."""
+        self._beside.append(self._start(arguments))
+
+    def _start(self, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "said.txt").open("ab") as said:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "cli.main", *arguments],
                 cwd=self.folder,
                 env=self.environment,
@@ -152,8 +178,23 @@ class Ring:
                 continue
         return [each for each in found if each.is_running() and not _is_dead(each)]
 
+    def get(self, path: str, *, console: bool = False) -> tuple[int, Any]:
+        """Return the status and the JSON of an answer; status 0: nobody answers."""
+        return ask((self.console_url if console else self.url) + path)
+
+    def post(self, path: str, body: object) -> tuple[int, Any]:
+        """Send JSON to the service; return as `get` does."""
+        return ask(self.url + path, msgspec.json.encode(body))
+
+    def is_ready(self) -> bool:
+        """Whether weights are loaded and warm."""
+        return self.get("/readyz")[0] == HTTPStatus.OK
+
     def end(self) -> None:
         """Leave nothing running."""
+        for process in self._beside:
+            process.kill()
+            process.wait()
         if self.process is None:
             return
         for process in self.group():
@@ -163,6 +204,21 @@ class Ring:
                 continue
         self.process.wait(_END_SECONDS)
         self.process = None
+
+
+def ask(url: str, body: bytes | None = None) -> tuple[int, Any]:
+    """Return the status and the JSON of an answer; status 0: nobody answers."""
+    request = urllib.request.Request(  # noqa: S310 - our own processes
+        url, body, {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            return answer.status, msgspec.json.decode(answer.read())
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.status, dict(refused.headers) | {"body": refused.read()}
+    except OSError:
+        return 0, None
 
 
 def _is_dead(process: psutil.Process) -> bool:
@@ -221,3 +277,20 @@ def demo(*, banners: int, report: Path, rate: float = 150.0) -> Sequence[str]:
         "demo", "--world", "synthetic", "--headless", "--banners", str(banners),
         "--rate", str(rate), "--report", str(report), "--seed", "7",
     ]  # fmt: skip
+
+
+def open_shop(ring: Ring) -> None:
+    """Put a ring's catalogue in place and a foundation of random weights live: nothing is trained.
+
+    The products are those of the synthetic world, so `quintet simulate` finds its shop.
+    """
+    products = SyntheticWorld(products=PRODUCTS, seed=0).products
+    with closing(ring.log()) as log:
+        log.append(
+            "products",
+            [Message(p.product_id.encode(), encode(ProductUpserted(product=p))) for p in products],
+        )
+    registry = ring.registry()
+    weights = weights_of(PRODUCTS, seed=1)
+    registry.publish_foundation(weights, catalogue_version=PRODUCTS)
+    registry.promote(1, reason="the foundation")

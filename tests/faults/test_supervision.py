@@ -1,0 +1,66 @@
+"""One command keeps the ring's processes alive, and leaves none of them behind."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rings import Ring, open_shop, until
+
+
+@pytest.fixture
+def ring(tmp_path: Path) -> Iterator[Ring]:
+    ring = Ring(tmp_path, workers="2")
+    open_shop(ring)
+    yield ring
+    ring.end()
+
+
+def run(ring: Ring) -> None:
+    ring.start("run")
+    until(lambda: len(ring.children()) == 4, "four processes")
+    until(ring.is_ready, "the service is ready")
+
+
+def test_one_ctrl_c_ends_run_and_leaves_no_process(ring: Ring) -> None:
+    run(ring)
+
+    ring.interrupt()
+
+    assert ring.wait(20) == 0
+    assert ring.group() == []
+    assert "child_died" not in ring.said
+    assert "Traceback" not in ring.said
+
+
+def test_a_killed_supervisor_leaves_no_process(ring: Ring) -> None:
+    run(ring)
+    everyone = ring.group()
+
+    assert ring.process is not None
+    ring.process.send_signal(signal.SIGKILL)
+    ring.process.wait()
+
+    assert len(everyone) >= 7  # the command, its four children, two workers
+    until(lambda: ring.group() == [], "every process has ended", seconds=20)
+
+
+def test_a_killed_worker_is_replaced_while_the_others_answer(ring: Ring) -> None:
+    run(ring)
+    workers = ring.children()["serve"].children()
+
+    workers[0].send_signal(signal.SIGKILL)
+
+    until(lambda: len(ring.children()["serve"].children()) == 2, "two workers", seconds=5)
+    assert workers[1].is_running()
+    until(ring.is_ready, "somebody answers", seconds=5)
+
+
+def test_run_without_a_policy_says_what_to_do_and_exits_2(tmp_path: Path) -> None:
+    ring = Ring(tmp_path)
+
+    ring.start("run")
+
+    assert ring.wait(30) == 2
+    assert "run `quintet import` and `quintet pretrain` first" in ring.said
