@@ -1,10 +1,12 @@
 """From a request to a recommendation: context, eligible products, arm, draw, record, answer.
 
-One request reads the serving state once: everything it says comes from one snapshot.
+Requests that arrive together are answered together, and all of them from one reading of the serving
+state: everything an answer says comes from one snapshot.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -23,18 +25,38 @@ from service import answer, pins
 from service.appender import Appender
 from service.arms import ArmRule
 from service.behaviour import Behaviour
-from service.choice import Mask, Question, Rows, choose
+from service.choice import Choice, Mask, Question, Rows, choose
 from service.context import known_rows, with_recent
+from service.gathering import Gathering, attempt
 from service.metrics import Metrics
 from service.pins import Pinned
 from service.record import Banner, Drawn, Issue, recorded
+from service.shopper import ANONYMOUS, Shopper, shopper_of
 from service.tokens import Tokens
 
-HISTORY_UNAVAILABLE: Final = "history_unavailable"
 LOG_UNAVAILABLE: Final = "log_unavailable"
 """The banner was answered, but may never be rewarded."""
 FEW_ELIGIBLE: Final = "fewer_than_five_eligible"
 NONE_ELIGIBLE: Final = "none_eligible"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request, ready for the policy.
+
+    Attributes:
+        request: as it came.
+        shopper: who asks.
+        pinned: rows of the pinned positions.
+        question: what the policy is asked.
+        issue: identity of the recommendation.
+    """
+
+    request: RecommendRequest
+    shopper: Shopper
+    pinned: Pinned
+    question: Question
+    issue: Issue
 
 
 class Recommender:
@@ -77,6 +99,7 @@ class Recommender:
         self._rng = rng
         self._metrics = metrics
         self._entropy = entropy
+        self._gathering = Gathering(self.answer_all)
 
     async def recommend(self, request: RecommendRequest) -> bytes:
         """Return the JSON of the answer.
@@ -84,27 +107,63 @@ class Recommender:
         Raises:
             PinRefused: a pin is unknown, unavailable or clashes with another.
         """
-        user_id = request.user_id
-        user_key = None if user_id is None else identity.user_key(self._secret, user_id)
-        history, reasons = await self._history(user_key)
+        return await self._gathering.ask(request)
+
+    async def answer_all(self, requests: Sequence[RecommendRequest]) -> list[bytes | Exception]:
+        """Return the answers to some requests, step by step over all of them.
+
+        Where one cannot be answered its exception stands in its place, as `recommend` raises it.
+        """
+        shoppers = await self._shoppers([request.user_id for request in requests])
         state = self._behaviour.state  # read once, after the only wait
-        catalogue = state.catalogue
+        asked = [
+            attempt(self._asked, request, shopper, state.catalogue)
+            for request, shopper in zip(requests, shoppers, strict=True)
+        ]
+        accepted = [one for one in asked if isinstance(one, Asked)]
+        choices = [
+            choose(
+                state,
+                one.issue.assignment.arm,
+                one.question,
+                uniforms=self._uniforms,
+                failed=self._metrics.draw_failures.inc,
+            )
+            for one in accepted
+        ]
+        answers = iter([
+            attempt(self._answered, one, choice, state.catalogue)
+            for one, choice in zip(accepted, choices, strict=True)
+        ])  # fmt: skip
+        return [next(answers) if isinstance(one, Asked) else one for one in asked]
+
+    async def _shoppers(self, user_ids: Sequence[str | None]) -> list[Shopper]:
+        """Return who asks: pseudonym, packed history, and what is to be said about it."""
+        keys = [None if one is None else identity.user_key(self._secret, one) for one in user_ids]
+        known = [key for key in keys if key is not None]
+        found: Sequence[bytes | HistoryUnavailable | None] = ()
+        if known:
+            try:
+                found = await self._histories.read_many(known)
+            except HistoryUnavailable as problem:
+                found = [problem] * len(known)
+        histories = iter(found)
+        return [ANONYMOUS if key is None else shopper_of(key, next(histories)) for key in keys]
+
+    def _asked(self, request: RecommendRequest, shopper: Shopper, catalogue: Catalogue) -> Asked:
         pinned = pins.pinned_rows(request.pinned or (), catalogue.row_of, catalogue.available)
-        question = self._question(request, catalogue, history, pinned)
-        issue = self._issue(user_key)
-        choice = choose(
-            state,
-            issue.assignment.arm,
-            question,
-            uniforms=self._uniforms,
-            failed=self._metrics.draw_failures.inc,
-        )
-        rows, log_probs = pins.merge(pinned, choice.rows, choice.log_probs)
-        reasons += choice.reasons + _shortfall(len(rows))
+        question = self._question(request, catalogue, shopper.history, pinned)
+        return Asked(request, shopper, pinned, question, self._issue(shopper.key))
+
+    def _answered(self, asked: Asked, choice: Choice, catalogue: Catalogue) -> bytes:
+        """Record the recommendation and return the JSON of its answer."""
+        issue = asked.issue
+        rows, log_probs = pins.merge(asked.pinned, choice.rows, choice.log_probs)
+        reasons = asked.shopper.reasons + choice.reasons + _shortfall(len(rows))
         if not self._appender.takes():
             reasons += (LOG_UNAVAILABLE,)
         banner = Banner(rows, log_probs, ", ".join(reasons) or None)
-        fact = recorded(request, issue, catalogue, question, choice, banner)
+        fact = recorded(asked.request, issue, catalogue, asked.question, choice, banner)
         self._appender.offer(Drawn(fact, issue.key))
         self._count(fact, reasons)
         return answer.answer(
@@ -130,15 +189,6 @@ class Recommender:
             ulid=ulid,
             assignment=self._arms.assign(user_key, ulid, now_ms),
         )
-
-    async def _history(self, user_key: bytes | None) -> tuple[bytes, tuple[str, ...]]:
-        """Return the packed history, empty without one, and what is to be said about it."""
-        if user_key is None:
-            return b"", ()
-        try:
-            return await self._histories.read(user_key) or b"", ()
-        except HistoryUnavailable:
-            return b"", (HISTORY_UNAVAILABLE,)
 
     def _question(
         self, request: RecommendRequest, catalogue: Catalogue, history: bytes, pinned: Pinned

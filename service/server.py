@@ -53,15 +53,9 @@ def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return listener
 
 
-def serve(app: FastAPI, listener: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; requests under way are answered, the log's queue is drained.
-
-    Args:
-        app: with its lifespan.
-        listener: a listening socket; closed at the end.
-    """
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    config = uvicorn.Config(
+def configuration(app: FastAPI) -> uvicorn.Config:
+    """Return how uvicorn serves an app here; nothing of it costs a request anything it need not."""
+    return uvicorn.Config(
         app,
         loop="uvloop",
         http="httptools",
@@ -73,7 +67,17 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
         backlog=_BACKLOG,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+
+
+def serve(app: FastAPI, listener: socket.socket) -> None:
+    """Serve until SIGTERM or SIGINT; requests under way are answered, the log's queue is drained.
+
+    Args:
+        app: with its lifespan.
+        listener: a listening socket; closed at the end.
+    """
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        uvicorn.Server(configuration(app)).run(sockets=[listener])
     finally:
         listener.close()

@@ -10,6 +10,7 @@ import struct
 from dataclasses import dataclass
 from typing import Final
 
+from projections.errors import HistoryUnavailable
 from projections.orders import with_lines_added, with_order
 from schemas import history as histories
 from schemas.errors import HistoryNotReadable
@@ -71,6 +72,16 @@ def unpack(data: bytes) -> Kept:
 def packed_history(data: bytes) -> bytes:
     """Return the packed history alone; raises HistoryNotReadable."""
     return data[: histories.packed_size(data)]
+
+
+def packed_or_problem(data: bytes | None) -> bytes | HistoryUnavailable | None:
+    """Return the packed history alone; None without a value; the exception when it is damaged."""
+    if data is None:
+        return None
+    try:
+        return packed_history(data)
+    except HistoryNotReadable as problem:
+        return HistoryUnavailable(f"a shopper's value: {problem}")
 
 
 def newest_ms(data: bytes) -> int:

@@ -12,9 +12,10 @@ Promises every adapter keeps (`tests/contracts/test_history.py` runs them over a
     threads     a reader belongs to one event loop, a store to one thread
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
+from projections.errors import HistoryUnavailable
 from streams.port import Partition
 
 
@@ -29,6 +30,18 @@ class HistoryReader(Protocol):
 
         Raises:
             HistoryUnavailable: the store cannot be read now; do without the history.
+        """
+        ...
+
+    async def read_many(
+        self, user_keys: Sequence[bytes]
+    ) -> Sequence[bytes | HistoryUnavailable | None]:
+        """Return what `read` returns for each of the shoppers, in one go: a fraction of the cost.
+
+        Where one shopper's value alone cannot be read, the exception stands in its place.
+
+        Raises:
+            HistoryUnavailable: the store cannot be read now, for nobody.
         """
         ...
 

@@ -7,7 +7,7 @@ cannot.
 """
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -21,7 +21,6 @@ from redis.retry import Retry
 from projections.errors import HistoryUnavailable, PositionsMoved
 from projections.history import kept, port
 from projections.history.breaker import Breaker
-from schemas.errors import HistoryNotReadable
 from streams.port import Partition
 
 _FORGOTTEN_AT_ONCE: Final = 1000
@@ -207,18 +206,28 @@ class RedisHistoryReader:
 
     async def read(self, user_key: bytes) -> bytes | None:
         """Return the packed history of a shopper, or None; raises HistoryUnavailable."""
+        (found,) = await self.read_many([user_key])
+        if isinstance(found, HistoryUnavailable):
+            raise found
+        return found
+
+    async def read_many(
+        self, user_keys: Sequence[bytes]
+    ) -> Sequence[bytes | HistoryUnavailable | None]:
+        """Return the packed histories of some shoppers by one MGET; raises HistoryUnavailable."""
+        if not user_keys:
+            return []
         if not self._breaker.lets_through():
             raise HistoryUnavailable("Redis: not asked, it failed just now")
         try:
-            value = await self._redis.get(self._tag + user_key.hex())
+            values = await self._redis.mget([self._tag + key.hex() for key in user_keys])
         except (redis.RedisError, OSError) as problem:
             self._breaker.failed()
             raise HistoryUnavailable(f"Redis: {problem}") from problem
         self._breaker.succeeded()
-        try:
-            return kept.packed_history(value) if isinstance(value, bytes) else None
-        except HistoryNotReadable as problem:
-            raise HistoryUnavailable(f"Redis: {problem}") from problem
+        return [
+            kept.packed_or_problem(value if isinstance(value, bytes) else None) for value in values
+        ]
 
     async def close(self) -> None:
         """Close the connections."""

@@ -5,19 +5,21 @@ The 8 bytes of a user key are the table's integer key, so a read is one descent 
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 from projections.errors import HistoryUnavailable, PositionsMoved
 from projections.history import kept, port
-from schemas.errors import HistoryNotReadable
 from streams.port import Partition
 
 _WRITER_WAITS_SECONDS: Final = 10.0
 _READER_WAITS_SECONDS: Final = 0.05
 _MAPPED_BYTES: Final = 2**30
 _READ: Final = "SELECT value FROM shoppers WHERE user_key = ?"
+_READ_AT_ONCE: Final = 64
+"""Shoppers in one statement; a statement for each smaller number stays prepared too."""
 _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS shoppers"
     " (user_key INTEGER PRIMARY KEY, newest_ms INTEGER NOT NULL, value BLOB NOT NULL)",
@@ -25,6 +27,12 @@ _TABLES: Final = (
     "CREATE TABLE IF NOT EXISTS positions"
     " (topic TEXT, number INTEGER, position INTEGER NOT NULL, PRIMARY KEY (topic, number))",
 )
+
+
+@cache
+def _read_many(shoppers: int) -> str:
+    places = ", ".join("?" * shoppers)
+    return f"SELECT user_key, value FROM shoppers WHERE user_key IN ({places})"  # noqa: S608
 
 
 def _number(user_key: bytes) -> int:
@@ -154,14 +162,26 @@ class SqliteHistoryReader:
 
     async def read(self, user_key: bytes) -> bytes | None:
         """Return the packed history of a shopper, or None; raises HistoryUnavailable."""
+        (found,) = await self.read_many([user_key])
+        if isinstance(found, HistoryUnavailable):
+            raise found
+        return found
+
+    async def read_many(
+        self, user_keys: Sequence[bytes]
+    ) -> Sequence[bytes | HistoryUnavailable | None]:
+        """Return the packed histories of some shoppers; raises HistoryUnavailable."""
+        values: dict[int, bytes] = {}
+        numbers = [_number(key) for key in user_keys]
         try:
             connection = self._opened or self._open()
-            if connection is None:
-                return None
-            line = connection.execute(_READ, (_number(user_key),)).fetchone()
-            return None if line is None else kept.packed_history(line[0])
-        except (sqlite3.Error, HistoryNotReadable, OverflowError) as problem:
+            if connection is not None:
+                for start in range(0, len(numbers), _READ_AT_ONCE):
+                    some = numbers[start : start + _READ_AT_ONCE]
+                    values.update(connection.execute(_read_many(len(some)), some))
+        except (sqlite3.Error, OverflowError) as problem:
             raise HistoryUnavailable(f"the history file: {problem}") from problem
+        return [kept.packed_or_problem(values.get(number)) for number in numbers]
 
     async def close(self) -> None:
         """Close the file."""

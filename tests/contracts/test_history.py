@@ -1,7 +1,9 @@
 """What every history store and reader promises (`projections/history/port.py`), over all."""
 
 import asyncio
+import contextlib
 import signal
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -126,6 +128,22 @@ def test_what_was_applied_is_read_without_its_tail(adapter: Adapter, store: Hist
     assert store.positions() == {EVENTS: 4}
 
 
+def test_many_are_read_at_once_as_they_are_one_by_one(
+    adapter: Adapter, store: HistoryStore
+) -> None:
+    crowd = [number.to_bytes(8, "big") for number in range(150)]
+    store.apply({key: value([key[-1], 7]) for key in crowd[::2]}, {EVENTS: 4}, since={})
+
+    async def ask() -> list[object]:
+        reader = adapter.reader()
+        try:
+            return [*await reader.read_many([*crowd, crowd[0]]), *await reader.read_many([])]
+        finally:
+            await reader.close()
+
+    assert asyncio.run(ask()) == read(adapter, *crowd, crowd[0])
+
+
 def test_a_reader_before_the_first_purchase_answers_nothing(adapter: Adapter) -> None:
     assert read(adapter, ANN) == [None]
 
@@ -244,6 +262,25 @@ def test_a_sqlite_history_is_read_while_another_process_writes(tmp_path: Path) -
 
     assert found == [histories.pack(with_order(EMPTY, [1]))]
     writer.communicate(b"\n")
+
+
+def test_a_damaged_value_is_one_shoppers_problem(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    SqliteHistoryStore(path).apply({ANN: value([1]), BOB: value([2])}, {EVENTS: 4}, since={})
+    with contextlib.closing(sqlite3.connect(path)) as file, file:
+        (number,) = file.execute("SELECT user_key FROM shoppers WHERE user_key > 0").fetchone()
+        file.execute("UPDATE shoppers SET value = x'00' WHERE user_key = ?", (number,))
+
+    async def ask() -> Sequence[object]:
+        reader = SqliteHistoryReader(path)
+        try:
+            return await reader.read_many([ANN, BOB])
+        finally:
+            await reader.close()
+
+    damaged, sound = asyncio.run(ask())
+    assert isinstance(damaged, HistoryUnavailable)
+    assert sound == histories.pack(with_order(EMPTY, [2]))
 
 
 def test_a_sqlite_file_that_is_none_is_unavailable(tmp_path: Path) -> None:

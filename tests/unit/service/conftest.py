@@ -88,6 +88,9 @@ class Histories:
             raise HistoryUnavailable("the history of the tests is away")
         return self.packed.get(user_key)
 
+    async def read_many(self, user_keys: Sequence[bytes]) -> list[bytes | None]:
+        return [await self.read(key) for key in user_keys]
+
     async def close(self) -> None:
         pass
 
