@@ -40,8 +40,10 @@ SETTLING_SECONDS = 2.0
 WATCH_SECONDS = 2.0
 ARM_PERIOD_SECONDS = 5
 """A year passes in minutes here, so a shopper's arm changes every few seconds, not daily."""
+WINDOW_SECONDS = 30
+"""For the same reason: in a whole day's window every banner of the year would earn."""
 SHOPPERS_OFFERED = 12
-SECONDS_PER_DELAY = 0.02
+SECONDS_PER_DELAY = 0.005
 """Shoppers take this share of the time they would take in life."""
 
 
@@ -72,6 +74,8 @@ class Demo:
         changed: dict[str, Any] = {}
         if "arm_period_seconds" not in settings.model_fields_set:
             changed["arm_period_seconds"] = ARM_PERIOD_SECONDS
+        if "attribution_window_seconds" not in settings.model_fields_set:
+            changed["attribution_window_seconds"] = WINDOW_SECONDS
         if settings.seed is None:
             changed["seed"] = 0
         self.settings = settings.model_copy(update=changed)

@@ -49,7 +49,7 @@ class PretrainingSettings:
 
     softmax_epochs: int = 2
     softmax_rate: float = 2e-3
-    logistic_epochs: int = 2
+    logistic_epochs: int = 1
     logistic_rate: float = 1e-3
     held_out_share: float = 0.15
     most_orders: int = 300_000
@@ -135,8 +135,9 @@ class _Workshop:
         stages: list[tuple[Quality, float]] = []
         for stage in _STAGES:
             self._train(supervision, stage, told)
-            drawn = drawn_qualities(supervision.policy, self.past, held_out, rng)
-            found = greedy_quality(supervision.policy, self.past, held_out)
+            policy = supervision.averaged()
+            drawn = drawn_qualities(policy, self.past, held_out, rng)
+            found = greedy_quality(policy, self.past, held_out)
             stages.append((found, choose_sharpness(drawn)))
         helps = stages[1][0].hits > stages[0][0].hits
         chosen, sharpness = stages[int(helps)]
@@ -155,7 +156,7 @@ class _Workshop:
         supervision = self._supervision(places)
         for stage in _STAGES[: 1 + report.second_stage]:
             self._train(supervision, stage, told)
-        weights = supervision.policy.weights()
+        weights = supervision.averaged().weights()
         weights["sharpness"][:] = report.sharpness
         return weights
 

@@ -38,13 +38,16 @@ class SupervisionSettings:
             kinds of context are learned.
         folds: co-purchases that an order is trained with come from other shoppers, in this many
             groups: otherwise every basket sees itself.
+        average_kept: share of the moving average of the weights that each step keeps; the average
+            foretells better than the weights it is made of.
         every_product_up_to: beyond so many products, a batch is scored on what it bought, what its
             shoppers buy again, and as many drawn uniformly, weighted for those left out.
     """
 
     batch_orders: int = 128
     view_share: float = 0.5
-    folds: int = 2
+    folds: int = 4
+    average_kept: float = 0.99
     every_product_up_to: int = 10_000
 
 
@@ -71,16 +74,26 @@ def softmax_loss(scores: Tensor, order: Tensor, slot: Tensor, size: Tensor) -> T
     return -(log_probs / size.sqrt()).sum() / len(scores)
 
 
-def logistic_loss(scores: Tensor, order: Tensor, slot: Tensor, weight: Tensor) -> Tensor:
+def logistic_loss(
+    scores: Tensor, order: Tensor, slot: Tensor, size: Tensor, weight: Tensor
+) -> Tensor:
     """Return the mean over orders of the summed logistic losses of all products.
+
+    Like in the softmax, an order counts by 1/sqrt(size), here relative to the batch: a large
+    basket says more, but not in proportion (without it the largest baskets decide).
 
     Args:
         scores: (B, U) log-odds of being bought.
         order: (T,) int64, which order a bought product belongs to.
         slot: (T,) int64, which of the U products it is.
+        size: (T,) how many products that order bought.
         weight: (U,) how many products each stands for.
     """
-    return ((functional.softplus(scores) @ weight).sum() - scores[order, slot].sum()) / len(scores)
+    losses = functional.softplus(scores) @ weight
+    losses = losses.index_add(0, order, -scores[order, slot])
+    counts = torch.ones(len(scores), device=scores.device)
+    counts[order] = size.to(counts.dtype).rsqrt()
+    return (losses * counts / counts.mean()).mean()
 
 
 class Supervision:
@@ -113,6 +126,10 @@ class Supervision:
         )
         # What turns logits into log-odds; a softmax does not see it, so no snapshot holds it.
         rate = max(counts.sum(), 1.0) / len(places) / products
+        self._average = {
+            name: parameter.detach().clone() for name, parameter in self.policy.named_parameters()
+        }
+        self._steps = 0
         self._log_odds = torch.full((1,), float(np.log(rate)), device=device, requires_grad=True)
 
     def _table(self, places: Places) -> CopurchaseTable:
@@ -139,8 +156,24 @@ class Supervision:
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step(rate)
+            self._steps += 1
+            self._follow()
             told((done + 1) / len(steps))
         self._use(self._published)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average of the weights; a young average moves faster."""
+        kept = min(self._settings.average_kept, (1 + self._steps) / (10 + self._steps))
+        for name, parameter in self.policy.named_parameters():
+            self._average[name].lerp_(parameter, 1 - kept)
+
+    def averaged(self) -> TorchPolicy:
+        """Return a policy with the moving average of the weights (Polyak and Juditsky 1992)."""
+        weights = self.policy.weights()
+        weights.update({name: value.cpu().numpy() for name, value in self._average.items()})
+        device = next(self.policy.parameters()).device
+        return TorchPolicy.from_weights(weights, self._features, device)
 
     def _epoch(self) -> Iterator[tuple[int, Places]]:
         """Yield batches of one fold each, in random order."""
@@ -195,4 +228,4 @@ class Supervision:
         order, size, weight = (part.to(device) for part in (orders.order, orders.size, weight))
         if stage == "softmax":
             return softmax_loss(scores + weight.log(), order, slot, size)
-        return logistic_loss(scores + self._log_odds, order, slot, weight)
+        return logistic_loss(scores + self._log_odds, order, slot, size, weight)

@@ -90,12 +90,13 @@ def test_an_order_is_trained_with_co_purchases_of_other_shoppers_alone(
     ]
     past = replay(orders, unheard)
     places = np.arange(len(past))
+    settings = SupervisionSettings(folds=3)
     supervision = Supervision(
-        past, places, features, SupervisionSettings(), np.random.default_rng(0), torch.device("cpu")
+        past, places, features, settings, np.random.default_rng(0), torch.device("cpu")
     )
 
-    for fold in (0, 1):
-        for place in places[past.folds % 2 == fold]:
+    for fold in range(3):
+        for place in places[past.folds % 3 == fold]:
             assert (supervision._tables[fold].rows[past.baskets[place]] == -1).all()
     assert supervision._published.rows[0, 0] == 1
 
@@ -105,7 +106,7 @@ def test_losses_are_those_of_the_plain_formulas() -> None:
     order, slot, size = torch.tensor([0, 0, 1]), torch.tensor([0, 2, 1]), torch.tensor([2, 2, 1])
 
     softmax = softmax_loss(scores, order, slot, size)
-    logistic = logistic_loss(scores, order, slot, torch.ones(3))
+    logistic = logistic_loss(scores, order, slot, size, torch.ones(3))
 
     log_p = scores.double().log_softmax(dim=1)
     expected = -((log_p[0, 0] + log_p[0, 2]) / 2**0.5 + log_p[1, 1]) / 2
@@ -113,7 +114,9 @@ def test_losses_are_those_of_the_plain_formulas() -> None:
     odds = torch.sigmoid(scores.double())
     bought = torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
     likelihood = bought * odds.log().clamp(min=-100) + (1 - bought) * (1 - odds).log()
-    assert logistic.item() == pytest.approx(-likelihood.sum().item() / 2, rel=1e-5)
+    counts = torch.tensor([2**-0.5, 1.0], dtype=torch.float64)
+    losses = -likelihood.sum(dim=1) * counts / counts.mean()
+    assert logistic.item() == pytest.approx(losses.mean().item(), rel=1e-5)
 
 
 def test_habits_are_learned_and_reported(features: ProductFeatures) -> None:
