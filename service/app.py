@@ -59,6 +59,7 @@ class Dependencies:
         entropy: gives so many random bytes.
         cors_origins: origins whose pages may call; empty: none but the service's own.
         append_seconds: how long a request waits for the log before it answers 503.
+        away_seconds: the same while the log has not taken the last append.
         lifespan: starts and stops what the app stands on.
     """
 
@@ -74,6 +75,7 @@ class Dependencies:
     entropy: Callable[[int], bytes]
     cors_origins: Sequence[str] = ()
     append_seconds: float = 10.0
+    away_seconds: float = 1.0
     lifespan: Lifespan = _nothing_to_own
 
 
@@ -167,10 +169,13 @@ async def _durable(on: Dependencies, topic: str, messages: Sequence[Message]) ->
     Raises:
         TryLater: the log did not take them in time.
     """
+    # Nobody hangs on a log that is known to be away.
+    patience = on.append_seconds if on.appender.available else on.away_seconds
     appended = asyncio.wrap_future(on.appender.append(topic, messages))
     try:
-        await asyncio.wait_for(appended, on.append_seconds)
+        await asyncio.wait_for(appended, patience)
     except TimeoutError as problem:
+        on.appender.doubt()
         raise TryLater("the log did not answer in time; send them again") from problem
 
 

@@ -98,6 +98,10 @@ class Appender:
         """Return False when a recommendation offered now may never reach the log."""
         return self.available and self.queued() < self._settings.queue_records
 
+    def doubt(self) -> None:
+        """Count the log as away, after somebody waited for it in vain, until it takes an append."""
+        self.available = False
+
     def offer(self, record: Writable) -> bool:
         """Queue a recommendation; False: the queue is full and it was dropped."""
         if self.queued() >= self._settings.queue_records:

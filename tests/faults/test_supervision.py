@@ -1,12 +1,15 @@
 """One command keeps the ring's processes alive, and leaves none of them behind."""
 
+import shutil
 import signal
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.rings import Ring, open_shop, until
+from tests.faults.conftest import KilledRing
+from tests.rings import Ring, Shown, open_shop, until
 
 
 @pytest.fixture
@@ -32,6 +35,27 @@ def test_one_ctrl_c_ends_run_and_leaves_no_process(ring: Ring) -> None:
     assert ring.group() == []
     assert "child_died" not in ring.said
     assert "Traceback" not in ring.said
+
+
+def test_one_ctrl_c_ends_a_demo_and_leaves_no_process(
+    killed_ring: KilledRing, tmp_path: Path
+) -> None:
+    ring = Ring(tmp_path)
+    shutil.copytree(killed_ring.ring.data_dir, ring.data_dir)
+    try:
+        ring.start("demo", "--world", "synthetic", "--headless", "--rate", "20", "--seed", "7")
+        with closing(ring.log()) as log, closing(Shown(log)) as shown:
+            shown.reach(len(killed_ring.told.banners) + 20)
+
+        ring.interrupt()
+
+        assert ring.wait(20) == 0
+        assert ring.group() == []
+        assert "going on with the policy and the log of an earlier demo" in ring.said
+        assert "child_died" not in ring.said
+        assert "Traceback" not in ring.said
+    finally:
+        ring.end()
 
 
 def test_a_killed_supervisor_leaves_no_process(ring: Ring) -> None:
