@@ -63,7 +63,7 @@ class TrainerSettings:
     """
 
     batch_banners: int = 256
-    batch_seconds: float = 2.0
+    batch_seconds: float = 4.0
     stale_versions: int = 50
     poll_records: int = 512
     poll_seconds: float = 0.2
