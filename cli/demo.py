@@ -105,6 +105,10 @@ class Demo:
             interrupted = self.stop.is_set()
             audited = self._audited() if interrupted else self._wait_settled()
             report = self._report(sent, audited, time.monotonic() - started)
+        if not report and interrupted:
+            return {}, table("ended before there was anything to report", [])
+        if not report:
+            raise CommandFailed("the console had nothing to report: see its log")
         if self.options.report is not None:
             encoded = msgspec.json.format(msgspec.json.encode(report), indent=2)
             self.options.report.write_bytes(encoded + b"\n")
@@ -275,9 +279,10 @@ class Demo:
         return bool(sum(arm["banners"] for arm in arms.values()) >= banners)
 
     def _report(self, sent: list[TrafficReport], audited: Counts, seconds: float) -> dict[str, Any]:
+        """Return the report; empty when the console never told one."""
         report = self._experiment()
         if not report:
-            raise CommandFailed("ended before the console had anything to report")
+            return {}
         report["rewards"] = msgspec.to_builtins(audited)
         report["world"] = self.options.world
         report["seconds"] = round(seconds, 1)

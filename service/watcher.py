@@ -190,7 +190,7 @@ class Watcher:
         self._thread = threading.Thread(target=self._run, name="watcher", daemon=True)
         self._thread.start()
 
-    def wait_first_look(self, *, timeout_seconds: float = 60.0) -> None:
+    def wait_first_look(self, *, timeout_seconds: float = 300.0) -> None:
         """Wait until everything has been looked at once, with success or without.
 
         Before that nothing is known that could be shown, nor the row of what somebody bought.

@@ -79,34 +79,39 @@ def check_every_impression_is_rewarded_once(told: Told) -> None:
         assert summed == pytest.approx(list(rewards[-1].points), abs=1e-9), recommendation_id
 
 
-def check_rewards_are_what_the_events_earned(told: Told) -> None:
-    """The points of every banner follow from its shopper's clicks and orders."""
-    expected = expected_points(told)
+def check_rewards_are_what_the_events_earned(told: Told, *, window_seconds: float) -> None:
+    """The points of every banner follow from its shopper's clicks and orders in time."""
+    expected = expected_points(told, window_ms=round(1000 * window_seconds))
     last = {each: list(rewards[-1].points) for each, rewards in revisions(told).items()}
     wrong = {each: (last.get(each), points) for each, points in expected.items()
              if last.get(each) != pytest.approx(points, abs=1e-9)}  # fmt: skip
     assert not wrong, f"{len(wrong)} of {len(expected)}, such as {list(wrong.items())[:3]}"
 
 
-def expected_points(told: Told) -> dict[str, list[float]]:
+def expected_points(told: Told, *, window_ms: int) -> dict[str, list[float]]:
     """Return the points of each banner by the rules of attribution; none here is deferred.
 
     A line goes to the banner it names when that showed the product, else to the latest banner
-    before it, of the same routing key, that did. Everything here is inside its window.
+    before it, of the same routing key, that did; a banner earns within its window alone.
     """
     shown: dict[bytes, list[tuple[int, Recommended]]] = defaultdict(list)
     for record, event in told.events:
         if isinstance(event, Recommended):
             at_ms = min(event.occurred_at_ms, record.appended_at_ms)
             shown[record.key or b""].append((at_ms, event))
+    seen_ms = {b.recommendation_id: ms for banners in shown.values() for ms, b in banners}
     clicks = {
         (str(event.recommendation_id), event.product_id)
-        for _, event in told.reported()
+        for record, event in told.reported()
         if isinstance(event, Click)
+        and record.appended_at_ms <= seen_ms.get(str(event.recommendation_id), 0) + window_ms
     }
     bought_of: dict[str, set[str]] = defaultdict(set)
     for (key, _, product_id), (at_ms, named) in _lines(told).items():
-        able = [(ms, b) for ms, b in shown[key] if product_id in b.product_ids]
+        able = [
+            (ms, b) for ms, b in shown[key]
+            if product_id in b.product_ids and at_ms <= ms + window_ms
+        ]  # fmt: skip
         by_name = [b for _, b in able if b.recommendation_id == named]
         before = [(ms, b.recommendation_id) for ms, b in able if ms <= at_ms]
         if by_name:

@@ -11,6 +11,8 @@ from tests.ring_checks import Told, read
 from tests.rings import Ring, Shown, demo, read_report
 
 BANNERS = 2_500
+WINDOW_SECONDS = 8
+"""So short that some of what shoppers do comes too late, the more so when a process was killed."""
 KILLED_AT = {"serve": 400, "aggregate": 900, "train": 1_400, "console": 1_900}
 """Banners in the log before each process is killed."""
 
@@ -27,7 +29,7 @@ class KilledRing:
 
 @pytest.fixture(scope="session")
 def killed_ring(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KilledRing]:
-    ring = Ring(tmp_path_factory.mktemp("killed"))
+    ring = Ring(tmp_path_factory.mktemp("killed"), attribution_window_seconds=str(WINDOW_SECONDS))
     report = ring.folder / "report.json"
     try:
         ring.start(*demo(banners=BANNERS, report=report))
