@@ -4,14 +4,15 @@ Compiled once per snapshot (tenths of a second at 100,000 products), then asked 
 microseconds). No torch, nothing allocated per product and request.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, Self
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from policy.architecture import UNIFORM_CANDIDATES
+from policy.architecture import UNIFORM_CANDIDATES, VECTOR
 from policy.errors import PolicyError
 from policy.features import ProductFeatures
 from policy.kernels import compilation, request, scoring
@@ -24,17 +25,10 @@ from policy.kernels.layout import (
     tile_count,
 )
 from policy.kernels.packing import packed_bytes
-from policy.kernels.scratch import (
-    BANNER_AT,
-    BLOCKS,
-    FLOATS,
-    INTEGERS,
-    LOG_PROBS_AT,
-    PLANES,
-    SCORES,
-)
+from policy.kernels.scratch import BLOCKS, FLOATS, GROUP, INTEGERS, PLANES, TOUCHED
 from schemas import history as histories
 from schemas.candidates import unpack
+from schemas.errors import HistoryNotReadable
 from schemas.limits import BANNER_SIZE
 
 UNIFORMS: Final = BANNER_SIZE + UNIFORM_CANDIDATES
@@ -43,8 +37,29 @@ UNIFORMS: Final = BANNER_SIZE + UNIFORM_CANDIDATES
 Rows = npt.NDArray[np.int32]
 Weights = Mapping[str, npt.NDArray[np.generic]]
 
-_NO_HISTORY: Final = np.frombuffer(histories.pack(histories.EMPTY), np.uint32)
+_NO_HISTORY: Final = histories.pack(histories.EMPTY)
+_WORD: Final = 4
 _NOTHING: Final = np.empty(0, np.int32)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the policy is asked.
+
+    Attributes:
+        viewed_row: row of the product viewed, never eligible; -1: none.
+        history: packed history (`schemas.history`); empty: none. Rows beyond the catalogue are
+            ignored.
+        eligible: (N,) uint8, 0 keeps a product out; shared by requests and only read.
+        excluded: (few,) int32 rows that this request keeps out too.
+        size: positions to fill, 0 to 5.
+    """
+
+    viewed_row: int
+    history: bytes
+    eligible: npt.NDArray[np.uint8]
+    excluded: Rows
+    size: int
 
 
 class Draw(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,10 +89,15 @@ def prepare() -> None:
 
 
 class _Scratch:
-    """Space for one request at a time."""
+    """Space for a group of requests at a time."""
 
     def __init__(self, products: int) -> None:
         tiles = tile_count(products)
+        self.scores = np.zeros((GROUP, tiles * TILE), np.float32)
+        self.terms = np.zeros((GROUP, tiles * TILE), np.float32)
+        self.users = np.zeros((GROUP, VECTOR), np.float32)
+        self.touched = np.zeros((GROUP, TOUCHED), np.int32)
+        self.prepared = np.zeros((GROUP, 2), np.int64)
         self.planes = np.zeros((PLANES, tiles * TILE), np.float32)
         self.flags = np.zeros(tiles * TILE, np.uint8)
         self.rows = np.zeros(tiles * TILE, np.int32)
@@ -85,7 +105,10 @@ class _Scratch:
         self.integers = np.zeros(INTEGERS, np.int32)
         self.floats = np.zeros(FLOATS, np.float32)
         self.sums = np.zeros(BLOCKS, np.float64)
-        self.packed = np.zeros(packed_bytes(products), np.uint8)
+        self.packed = np.zeros(GROUP * packed_bytes(products), np.uint8)
+        self.found = np.zeros((GROUP, request.FOUND), np.int64)
+        self.banner = np.zeros((GROUP, BANNER_SIZE), np.int32)
+        self.log_probs = np.zeros((GROUP, BANNER_SIZE), np.float32)
 
 
 class ServingPolicy:
@@ -121,11 +144,14 @@ class ServingPolicy:
         self._scratch = _Scratch(products)
         categories = np.ascontiguousarray(features.categories, np.int32)
         space = self._scratch
-        self._rank_arguments = (
-            self._small, self._tiles, self._table, categories, *self._neighbours,
-            space.planes, space.flags, space.rows, space.counts, space.integers, space.floats,
+        compiled = (self._small, self._tiles, self._table, categories, *self._neighbours)
+        scratch = (
+            space.scores, space.terms, space.users, space.touched, space.prepared, space.planes,
+            space.flags, space.rows, space.counts, space.integers, space.floats,
         )  # fmt: skip
-        self._draw_arguments = (*self._rank_arguments, space.sums, space.packed)
+        self._rank_arguments = (*compiled, *scratch, space.banner)
+        results = (space.sums, space.packed, space.found, space.banner, space.log_probs)
+        self._draw_arguments = (*compiled, *scratch, *results)
 
     @classmethod
     def compile(cls, weights: Weights, features: ProductFeatures, *, version: int) -> Self:
@@ -175,20 +201,76 @@ class ServingPolicy:
             PolicyError: an argument has another size or type, or the scores are not finite.
             schemas.errors.HistoryNotReadable: the history is cut short or of another layout.
         """
-        self._check(eligible, size)
-        if len(uniforms) < UNIFORMS:
-            raise PolicyError(f"a draw takes {UNIFORMS} uniform numbers, got {len(uniforms)}")
-        words = np.frombuffer(history, np.uint32, len(history) >> 2) if history else _NO_HISTORY
-        candidates, positions, packed = request.draw_banner(
-            viewed_row, words, eligible, excluded, size, uniforms, *self._draw_arguments
+        (drawn,) = self.draw_many(
+            [Question(viewed_row, history, eligible, excluded, size)], uniforms[None]
         )
-        if candidates < 0:
-            self._refuse(candidates, history)
+        if isinstance(drawn, Exception):
+            raise drawn
+        return drawn
+
+    def draw_many(
+        self, questions: Sequence[Question], uniforms: npt.NDArray[np.float64]
+    ) -> list[Draw | PolicyError | HistoryNotReadable]:
+        """Draw a banner for each question, as `draw` does, for less: a scan serves several.
+
+        Args:
+            questions: what is asked; of one mask those that follow each other are scored together.
+            uniforms: (len(questions), UNIFORMS) numbers in [0, 1): the randomness of the draws.
+
+        Returns:
+            In the order of the questions; where one cannot be drawn, what `draw` would raise.
+
+        Raises:
+            PolicyError: an argument has another size or type.
+        """
+        if uniforms.shape != (len(questions), UNIFORMS):
+            raise PolicyError(
+                f"a draw takes {UNIFORMS} uniform numbers: {len(questions)} draws got "
+                f"{uniforms.shape}"
+            )
+        drawn: list[Draw | PolicyError | HistoryNotReadable] = []
+        for group in _groups(questions):
+            start = len(drawn)
+            drawn += self._draw_group(group, uniforms[start : start + len(group)])
+        return drawn
+
+    def _draw_group(
+        self, group: Sequence[Question], uniforms: npt.NDArray[np.float64]
+    ) -> Iterator[Draw | PolicyError | HistoryNotReadable]:
+        self._check(group)
+        request.draw_banners(*self._asked(group), uniforms, *self._draw_arguments)
         space = self._scratch
-        return Draw(
-            rows=space.integers[BANNER_AT : BANNER_AT + positions].copy(),
-            log_probs=space.floats[LOG_PROBS_AT : LOG_PROBS_AT + positions].copy(),
-            packed_candidates=space.packed[:packed].tobytes(),
+        rows, log_probs = space.banner[: len(group)].copy(), space.log_probs[: len(group)].copy()
+        start = 0
+        for number, (candidates, positions, end) in enumerate(space.found[: len(group)].tolist()):
+            if candidates < 0:
+                yield self._refusal(candidates, group[number].history)
+                continue
+            yield Draw(
+                rows=rows[number, :positions],
+                log_probs=log_probs[number, :positions],
+                packed_candidates=space.packed[start:end].tobytes(),
+            )
+            start = end
+
+    def _asked(self, group: Sequence[Question]) -> tuple[npt.NDArray[np.generic], ...]:
+        """Return what is asked as the kernels take it."""
+        packed = [_words(question.history) for question in group]
+        asked = [
+            (
+                question.viewed_row if 0 <= question.viewed_row < self.products else -1,
+                len(history) // _WORD,
+                len(question.excluded),
+                question.size,
+            )
+            for question, history in zip(group, packed, strict=True)
+        ]
+        excluded = [question.excluded for question in group]
+        return (
+            np.array(asked, np.int64),
+            np.frombuffer(b"".join(packed), np.uint32),
+            excluded[0] if len(group) == 1 else np.concatenate(excluded),
+            group[0].eligible,
         )
 
     def greedy(
@@ -205,14 +287,12 @@ class ServingPolicy:
         Returns:
             (K,) int32 rows; fewer than `size` when fewer are eligible.
         """
-        self._check(eligible, size)
-        words = np.frombuffer(history, np.uint32, len(history) >> 2) if history else _NO_HISTORY
-        ranked = request.rank_banner(
-            viewed_row, words, eligible, excluded, size, *self._rank_arguments
-        )
+        question = Question(viewed_row, history, eligible, excluded, size)
+        self._check([question])
+        ranked = request.rank_banner(*self._asked([question]), *self._rank_arguments)
         if ranked < 0:
-            self._refuse(ranked, history)
-        return self._scratch.integers[BANNER_AT : BANNER_AT + ranked].copy()
+            raise self._refusal(ranked, history)
+        return self._scratch.banner[0, :ranked].copy()
 
     def scores(
         self,
@@ -229,7 +309,7 @@ class ServingPolicy:
         self.greedy(
             viewed_row=viewed_row, history=history, eligible=eligible, excluded=excluded, size=1
         )
-        return self._scratch.planes[SCORES, : self.products].copy()
+        return self._scratch.scores[0, : self.products].copy()
 
     def warm_up(self) -> None:
         """Ask once for a banner of each kind, so that the first request finds everything in place.
@@ -249,19 +329,43 @@ class ServingPolicy:
                 size=BANNER_SIZE,
             )  # fmt: skip
 
-    def _check(self, eligible: npt.NDArray[np.uint8], size: int) -> None:
+    def _check(self, group: Sequence[Question]) -> None:
+        eligible = group[0].eligible
         if len(eligible) != self.products or eligible.dtype != np.uint8:
             raise PolicyError(
                 f"the mask has {len(eligible)} products as {eligible.dtype}, the policy "
                 f"{self.products} as uint8"
             )
-        if not 0 <= size <= BANNER_SIZE:
-            raise PolicyError(f"a banner has 0 to {BANNER_SIZE} positions, not {size}")
+        for question in group:
+            if not 0 <= question.size <= BANNER_SIZE:
+                raise PolicyError(f"a banner has 0 to {BANNER_SIZE} positions, not {question.size}")
 
-    def _refuse(self, reason: int, history: bytes) -> None:
+    def _refusal(self, reason: int, history: bytes) -> PolicyError | HistoryNotReadable:
         if reason == scoring.HISTORY_NOT_READABLE:
-            histories.unpack(history)  # raises HistoryNotReadable with the reason
-        raise PolicyError(f"version {self.version} gives scores that are not finite")
+            try:
+                histories.unpack(history)
+            except HistoryNotReadable as problem:
+                return problem
+        return PolicyError(f"version {self.version} gives scores that are not finite")
+
+
+def _groups(questions: Sequence[Question]) -> Iterator[Sequence[Question]]:
+    """Yield the questions in their order, those of one mask together, at most GROUP."""
+    start = 0
+    while start < len(questions):
+        mask, end = questions[start].eligible, start + 1
+        while end < min(start + GROUP, len(questions)) and questions[end].eligible is mask:
+            end += 1
+        yield questions[start:end]
+        start = end
+
+
+def _words(history: bytes) -> bytes:
+    """Return the whole words of a packed history: what is cut short is seen by the kernels."""
+    if not history:
+        return _NO_HISTORY
+    beyond = len(history) % _WORD
+    return history[:-beyond] if beyond else history
 
 
 def _vectors(

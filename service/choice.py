@@ -3,7 +3,7 @@
 The ladder never fails: each rung that could not serve leaves its reason.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,34 +11,14 @@ import numpy as np
 import numpy.typing as npt
 import structlog
 
+from policy.serving import Draw, Question
 from schemas.events import Arm, Source
 from service.behaviour import Loaded, ServingState
 
 log = structlog.get_logger(__name__)
-Rows = npt.NDArray[np.int32]
-Mask = npt.NDArray[np.uint8]
 NO_POLICY: Final = "no_policy"
 POLICY_FAILED: Final = "policy_failed"
 NO_POPULARITY: Final = "no_popularity"
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What the policy is asked.
-
-    Attributes:
-        viewed_row: row of the product viewed; -1: none.
-        history: packed history; empty: none.
-        eligible: (N,) uint8, 1 where a product may be shown.
-        excluded: (few,) int32 rows that are not candidates all the same.
-        size: positions to fill.
-    """
-
-    viewed_row: int
-    history: bytes
-    eligible: Mask
-    excluded: Rows
-    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,23 +47,64 @@ class Choice:
         return any(log_prob is not None for log_prob in self.log_probs)
 
 
-def choose(
+def choose_all(
     state: ServingState,
-    arm: Arm,
-    question: Question,
+    asked: Sequence[tuple[Arm, Question]],
     *,
-    uniforms: Callable[[], npt.NDArray[np.float64]],
+    uniforms: Callable[[int], npt.NDArray[np.float64]],
     failed: Callable[[], None],
-) -> Choice:
-    """Return what fills the free positions of one banner.
+) -> list[Choice]:
+    """Return what fills the free positions of each banner.
 
     Args:
         state: what serves.
-        arm: `control` is the foundation's greedy choice.
-        question: what the policy is asked.
-        uniforms: gives the random numbers of one draw, in [0, 1).
+        asked: arm and question of each; the arm `control` gets the foundation's greedy choice.
+        uniforms: gives the random numbers of so many draws, in [0, 1).
         failed: called when a policy failed.
     """
+    left_to_chance = [question for arm, question in asked if _is_drawn(state, arm, question)]
+    drawn = iter(_draws(state, left_to_chance, uniforms, failed))
+    return [
+        next(drawn) if _is_drawn(state, arm, question) else _undrawn(state, arm, question, failed)
+        for arm, question in asked
+    ]
+
+
+def _is_drawn(state: ServingState, arm: Arm, question: Question) -> bool:
+    return arm != "control" and question.size > 0 and state.behaviour is not None
+
+
+def _draws(
+    state: ServingState,
+    questions: Sequence[Question],
+    uniforms: Callable[[int], npt.NDArray[np.float64]],
+    failed: Callable[[], None],
+) -> list[Choice]:
+    loaded = state.behaviour
+    if loaded is None or not questions:
+        return []
+    draws: Sequence[Draw | Exception]
+    try:
+        draws = loaded.policy.draw_many(questions, uniforms(len(questions)))
+    except Exception as problem:  # noqa: BLE001 - logged with each banner that it costs
+        draws = [problem] * len(questions)
+    return [
+        _after_failure(state, loaded, question, draw, failed)
+        if isinstance(draw, Exception)
+        else Choice(
+            draw.rows.tolist(),
+            draw.log_probs.tolist(),
+            draw.packed_candidates,
+            "policy",
+            loaded.version,
+        )
+        for question, draw in zip(questions, draws, strict=True)
+    ]
+
+
+def _undrawn(
+    state: ServingState, arm: Arm, question: Question, failed: Callable[[], None]
+) -> Choice:
     if question.size == 0:
         source: Source = "static" if state.behaviour is None else "policy"
         return Choice([], [], b"", source, state.policy_version)
@@ -91,32 +112,22 @@ def choose(
     if loaded is None:
         return _fallback(state, question, NO_POLICY)
     try:
-        if arm == "control":
-            return _greedy(loaded, question)
-        return _drawn(loaded, question, uniforms())
-    except Exception:
-        # Whatever is wrong with a policy, the shopper gets a banner.
-        log.exception("draw_failed", policy_version=loaded.version)
-        failed()
-        return _fallback(state, question, POLICY_FAILED)
+        return _greedy(loaded, question)
+    except Exception as problem:  # noqa: BLE001 - logged there
+        return _after_failure(state, loaded, question, problem, failed)
 
 
-def _drawn(loaded: Loaded, question: Question, uniforms: npt.NDArray[np.float64]) -> Choice:
-    draw = loaded.policy.draw(
-        viewed_row=question.viewed_row,
-        history=question.history,
-        eligible=question.eligible,
-        excluded=question.excluded,
-        size=question.size,
-        uniforms=uniforms,
-    )
-    return Choice(
-        draw.rows.tolist(),
-        draw.log_probs.tolist(),
-        draw.packed_candidates,
-        "policy",
-        loaded.version,
-    )
+def _after_failure(
+    state: ServingState,
+    loaded: Loaded,
+    question: Question,
+    problem: Exception,
+    failed: Callable[[], None],
+) -> Choice:
+    """Return a fallback: whatever is wrong with a policy, the shopper gets a banner."""
+    log.error("draw_failed", policy_version=loaded.version, exc_info=problem)
+    failed()
+    return _fallback(state, question, POLICY_FAILED)
 
 
 def _greedy(loaded: Loaded, question: Question) -> Choice:

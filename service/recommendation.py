@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from policy.serving import UNIFORMS
+from policy.serving import UNIFORMS, Question
 from projections.catalogue import Catalogue
 from projections.errors import HistoryUnavailable
 from projections.history.port import HistoryReader
@@ -25,7 +25,7 @@ from service import answer, pins
 from service.appender import Appender
 from service.arms import ArmRule
 from service.behaviour import Behaviour
-from service.choice import Choice, Mask, Question, Rows, choose
+from service.choice import Choice, choose_all
 from service.context import known_rows, with_recent
 from service.gathering import Gathering, attempt
 from service.metrics import Metrics
@@ -121,16 +121,12 @@ class Recommender:
             for request, shopper in zip(requests, shoppers, strict=True)
         ]
         accepted = [one for one in asked if isinstance(one, Asked)]
-        choices = [
-            choose(
-                state,
-                one.issue.assignment.arm,
-                one.question,
-                uniforms=self._uniforms,
-                failed=self._metrics.draw_failures.inc,
-            )
-            for one in accepted
-        ]
+        choices = choose_all(
+            state,
+            [(one.issue.assignment.arm, one.question) for one in accepted],
+            uniforms=self._uniforms,
+            failed=self._metrics.draw_failures.inc,
+        )
         answers = iter([
             attempt(self._answered, one, choice, state.catalogue)
             for one, choice in zip(accepted, choices, strict=True)
@@ -211,14 +207,17 @@ class Recommender:
         if viewed_row >= 0:
             excluded.append(viewed_row)
         excluded.extend(pinned.values())
-        eligible: Mask = (
-            catalogue.available if request.filter is None else catalogue.eligible(request.filter)
+        left_out = np.array(list(dict.fromkeys(excluded)), np.int32)
+        return Question(
+            viewed_row,
+            history,
+            catalogue.eligible(request.filter),
+            left_out,
+            BANNER_SIZE - len(pinned),
         )
-        left_out: Rows = np.array(list(dict.fromkeys(excluded)), np.int32)
-        return Question(viewed_row, history, eligible, left_out, BANNER_SIZE - len(pinned))
 
-    def _uniforms(self) -> npt.NDArray[np.float64]:
-        return self._rng.random(UNIFORMS)
+    def _uniforms(self, draws: int) -> npt.NDArray[np.float64]:
+        return self._rng.random((draws, UNIFORMS))
 
     def _count(self, fact: Recommended, reasons: tuple[str, ...]) -> None:
         self._metrics.recommended(fact.source, fact.arm)

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+from policy.serving import Question
 from projections.catalogue import Catalogue
 from schemas import identity
 from schemas.codec import encode
 from schemas.events import Recommended
 from schemas.requests import RecommendRequest
 from service.arms import Assignment
-from service.choice import Choice, Question
+from service.choice import Choice
 from streams.port import Message
 
 

@@ -16,7 +16,6 @@ from policy.kernels.scratch import (
     MAXIMA_AT,
     OTHER_AT,
     OWN_AT,
-    SCORES,
     VALUES,
     WORK,
 )
@@ -27,15 +26,16 @@ _NEVER: Final = np.float32(-np.inf)
 
 @njit()
 def top_rows(
-    count: int, planes: Floats, flags: Bytes, rows: Ints, integers: Ints, floats: Floats
-) -> int:  # pragma: no cover
+    count: int, scores: Floats, planes: Floats, flags: Bytes, rows: Ints, integers: Ints,
+    floats: Floats,
+) -> int:  # pragma: no cover  # fmt: skip
     """Write the rows and scores of the `count` highest, ascending by row; return how many."""
     # At least `count` products score no less than the count-th highest group maximum. Of 10,000
     # some 600 do, and only they are looked at closely.
     bins = integers[BINS_AT:BITS_AT]
     maxima = floats[MAXIMA_AT:OTHER_AT]
     floor = kth_largest(maxima, len(maxima), count, bins)
-    found = above(planes[SCORES], floor, flags, rows, planes[VALUES])
+    found = above(scores, floor, flags, rows, planes[VALUES])
     return int(keep_top(rows, planes[VALUES], found, count, planes[WORK], bins))
 
 
@@ -52,15 +52,15 @@ def _own_rows(history: UInts, scores: Floats, products: int, own: Ints) -> int: 
 
 @njit()
 def choose(
-    eligible: int, history: UInts, products: int, uniforms: Doubles, planes: Floats, flags: Bytes,
-    counts: Ints, rows: Ints, integers: Ints, floats: Floats,
+    eligible: int, history: UInts, products: int, uniforms: Doubles, scores: Floats, planes: Floats,
+    flags: Bytes, counts: Ints, rows: Ints, integers: Ints, floats: Floats,
 ) -> int:  # pragma: no cover  # fmt: skip
     """Write the candidates and their scores; return how many there are."""
-    scores, values = planes[SCORES], planes[VALUES]
+    values = planes[VALUES]
     candidates = integers[CANDIDATES_AT:]
     if eligible <= FULL_CANDIDATES:
         return int(above(scores, _NEVER, flags, candidates, values))
-    top = top_rows(TOP_CANDIDATES, planes, flags, rows, integers, floats)
+    top = top_rows(TOP_CANDIDATES, scores, planes, flags, rows, integers, floats)
     own, few = integers[OWN_AT:FEW_AT], integers[FEW_AT:BOTH_AT]
     owned = _own_rows(history, scores, products, own)
     drawn = uniform_rows(scores, counts, eligible, uniforms, few)

@@ -46,6 +46,7 @@ REPEAT_LINE: Final = REPEAT_INPUTS + 1
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
+Longs = npt.NDArray[np.int64]
 UInts = npt.NDArray[np.uint32]
 Bytes = npt.NDArray[np.uint8]
 

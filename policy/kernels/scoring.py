@@ -1,4 +1,8 @@
-"""The score of every product in one context: encoder, terms, exclusions, scan."""
+"""The scores of every product: encoder, terms and exclusions of each context, then one scan of all.
+
+For each request of a group `prepare_scores`, for all of them `scan.multiply`, for each again
+`finish_scores`.
+"""
 
 import math
 from typing import Final
@@ -11,18 +15,13 @@ from policy.kernels.copurchase import add_copurchase_terms
 from policy.kernels.encoder import encode
 from policy.kernels.layout import PLACES, Bytes, Floats, Ints, UInts
 from policy.kernels.repeats import add_repeat_terms
-from policy.kernels.scan import scan
+from policy.kernels.scan import review
 from policy.kernels.scratch import (
-    MASS,
     MAXIMA_AT,
     OTHER_AT,
     OWN_AT,
     RECENT_AT,
     REPEAT_AT,
-    SCORES,
-    TERMS,
-    TOUCHED_AT,
-    USER_AT,
     WEIGHTS_AT,
 )
 from schemas.history import LAYOUT
@@ -92,23 +91,41 @@ def _forget(
 
 
 @njit()
-def score_products(
-    viewed_row: int, history: UInts, eligible: Bytes, excluded: Ints, small: Floats, tiles: Floats,
-    table: Floats, categories: Ints, neighbour_rows: Ints, neighbour_weights: Floats,
-    planes: Floats, counts: Ints, integers: Ints, floats: Floats,
-) -> int:  # pragma: no cover  # fmt: skip
-    """Score every product; return how many are eligible, or why it cannot be done (below 0)."""
-    if not _readable(history):
-        return HISTORY_NOT_READABLE
-    products = len(categories)
-    viewed = viewed_row if 0 <= viewed_row < products else -1
-    recent = integers[RECENT_AT:TOUCHED_AT]
-    known = _known_recent(history, products, recent)
-    user = floats[USER_AT:REPEAT_AT]
-    encode(small, table, viewed, recent, known, floats[:USER_AT], user)
+def prepare_scores(
+    viewed: int, history: UInts, eligible: Bytes, excluded: Ints, small: Floats, table: Floats,
+    categories: Ints, neighbour_rows: Ints, neighbour_weights: Floats, mass: Floats,
+    integers: Ints, floats: Floats, user: Floats, terms: Floats, touched: Ints,
+) -> tuple[int, int]:  # pragma: no cover  # fmt: skip
+    """Write the factors of the scan and the terms of one request.
 
-    terms, mass = planes[TERMS], planes[MASS]
-    sharpness, touched = small[_SHARPNESS], integers[TOUCHED_AT:OWN_AT]
+    Args:
+        viewed: row of the product viewed; -1: none that the catalogue knows.
+        history: the words of a packed history.
+        eligible: (N,) 0 keeps a product out.
+        excluded: rows that are kept out too.
+        small: the small tensors (`layout.PLACES`).
+        table: (N, TABLE_COLUMNS).
+        categories: (N,) category codes.
+        neighbour_rows: (N', M) co-purchase neighbours.
+        neighbour_weights: (N', M) their weights.
+        mass: (tiles * TILE,) zeros.
+        integers: scratch space.
+        floats: scratch space.
+        user: (d,) the result.
+        terms: (tiles * TILE,) zeros, and the result.
+        touched: (TOUCHED,) rows of neighbours whose terms are not zero, the result.
+
+    Returns:
+        How many of `touched` count, below 0 when the history cannot be read; and how many eligible
+        products are excluded.
+    """
+    if not _readable(history):
+        user[:] = _ZERO
+        return HISTORY_NOT_READABLE, 0
+    recent = integers[RECENT_AT:OWN_AT]
+    known = _known_recent(history, len(categories), recent)
+    encode(small, table, viewed, recent, known, floats[:REPEAT_AT], user)
+    sharpness = small[_SHARPNESS]
     neighbours = add_copurchase_terms(
         neighbour_rows, neighbour_weights, recent, known, sharpness * small[_COPURCHASE],
         mass, touched, terms,
@@ -122,13 +139,36 @@ def score_products(
     add_repeat_terms(
         small, table, categories, viewed, history, sharpness, floats[REPEAT_AT:MAXIMA_AT], terms
     )
-    hit = _exclude(viewed, excluded, eligible, terms)
-
     for component in range(VECTOR):
         user[component] *= sharpness * _DOT
-    marked, scored = scan(
-        tiles, user, terms, eligible, planes[SCORES], counts,
-        floats[MAXIMA_AT:OTHER_AT], floats[OTHER_AT:WEIGHTS_AT],
-    )  # fmt: skip
+    return neighbours, _exclude(viewed, excluded, eligible, terms)
+
+
+@njit()
+def finish_scores(
+    viewed: int, history: UInts, eligible: Bytes, excluded: Ints, prepared: tuple[int, int],
+    products: int, counts: Ints, floats: Floats, scores: Floats, terms: Floats, touched: Ints,
+) -> int:  # pragma: no cover  # fmt: skip
+    """Return how many products are eligible, or why there are no scores (below 0).
+
+    Args:
+        viewed: as in `prepare_scores`.
+        history: as in `prepare_scores`.
+        eligible: as in `prepare_scores`.
+        excluded: as in `prepare_scores`.
+        prepared: what `prepare_scores` returned.
+        products: N.
+        counts: (tiles,) eligible products of each tile, the result.
+        floats: scratch space; the maxima of `scan.review` stand in it afterwards.
+        scores: (tiles * TILE,) from `scan.multiply`; -inf where not eligible, afterwards.
+        terms: (tiles * TILE,) zeros again afterwards.
+        touched: from `prepare_scores`.
+    """
+    neighbours, hit = prepared
+    if neighbours < 0:
+        return neighbours
+    marked, scored = review(
+        eligible, scores, counts, floats[MAXIMA_AT:OTHER_AT], floats[OTHER_AT:WEIGHTS_AT]
+    )
     _forget(viewed, excluded, touched[:neighbours], history, products, terms)
     return scored if marked - hit == scored else SCORES_NOT_FINITE

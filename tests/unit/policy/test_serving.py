@@ -10,8 +10,9 @@ import pytest
 from policy.errors import PolicyError
 from policy.features import ProductFeatures
 from policy.kernels import request
+from policy.kernels.scratch import GROUP
 from policy.kernels.sources import FINGERPRINT
-from policy.serving import UNIFORMS, Draw, ServingPolicy
+from policy.serving import UNIFORMS, Draw, Question, ServingPolicy
 from schemas import history as histories
 from schemas.errors import HistoryNotReadable
 from tests.policies import features_of, history_of, weights_of
@@ -252,6 +253,60 @@ def test_serving_never_imports_torch() -> None:
 
 
 def test_compiled_code_on_disk_belongs_to_this_source() -> None:
-    cells = request._draw_banner.py_func.__closure__
+    cells = request._draw_banners.py_func.__closure__
 
     assert FINGERPRINT in [cell.cell_contents for cell in cells]
+
+
+@pytest.mark.parametrize("questions", [1, GROUP - 1, GROUP, 2 * GROUP + 3])
+@pytest.mark.parametrize("products", [60, 2500])
+def test_many_drawn_together_are_as_drawn_one_by_one(questions: int, products: int) -> None:
+    policy = policy_of(products)
+    rng = np.random.default_rng(questions)
+    everything, some = np.ones(products, np.uint8), only(products, list(range(0, products, 2)))
+    asked = [
+        Question(
+            viewed_row=int(rng.integers(-1, products)),
+            history=histories.pack(history_of(products, seed=number)) if number % 3 else b"",
+            eligible=some if number % 5 == 4 else everything,
+            excluded=rng.integers(0, products, number % 4).astype(np.int32),
+            size=number % 6,
+        )
+        for number in range(questions)
+    ]
+    uniforms = rng.random((questions, UNIFORMS))
+
+    drawn = policy.draw_many(asked, uniforms)
+
+    for question, numbers, draw in zip(asked, uniforms, drawn, strict=True):
+        alone = ask(
+            policy, viewed_row=question.viewed_row, history=question.history,
+            eligible=question.eligible, excluded=question.excluded, size=question.size,
+            uniforms=numbers,
+        )  # fmt: skip
+        assert isinstance(draw, Draw)
+        assert draw.rows.tolist() == alone.rows.tolist()
+        assert draw.log_probs.tolist() == alone.log_probs.tolist()
+        assert draw.packed_candidates == alone.packed_candidates
+
+
+def test_a_history_that_cannot_be_read_costs_the_others_of_its_group_nothing() -> None:
+    policy = policy_of()
+    mask = np.ones(60, np.uint8)
+    damaged = histories.pack(history_of(60))[:-6]
+    asked = [Question(3, history, mask, NONE, 5) for history in (b"", damaged, b"")]
+
+    first, refused, last = policy.draw_many(asked, np.tile(EVEN, (3, 1)))
+
+    alone = ask(policy, viewed_row=3)
+    assert isinstance(refused, HistoryNotReadable)
+    for draw in (first, last):
+        assert isinstance(draw, Draw)
+        assert draw.rows.tolist() == alone.rows.tolist()
+
+
+def test_draws_without_enough_uniform_numbers_are_refused() -> None:
+    question = Question(-1, b"", np.ones(60, np.uint8), NONE, 5)
+
+    with pytest.raises(PolicyError, match="uniform numbers"):
+        policy_of().draw_many([question] * 2, np.tile(EVEN, (1, 1)))

@@ -61,12 +61,17 @@ class UniformPolicy:
         allowed[excluded] = 0
         return np.flatnonzero(allowed).astype(np.int32)
 
-    def draw(self, *, viewed_row, history, eligible, excluded, size, uniforms) -> FakeDraw:
-        self.asked.append({"viewed_row": viewed_row, "history": history, "size": size})
-        candidates = self._candidates(eligible, excluded)
+    def draw_many(self, questions, uniforms) -> list[FakeDraw]:
+        return [self._draw(*each) for each in zip(questions, uniforms, strict=True)]
+
+    def _draw(self, question, uniforms) -> FakeDraw:
+        self.asked.append(
+            {"viewed_row": question.viewed_row, "history": question.history, "size": question.size}
+        )
+        candidates = self._candidates(question.eligible, question.excluded)
         left = candidates.tolist()
         rows, log_probs = [], []
-        for uniform in uniforms[: min(size, len(left))]:
+        for uniform in uniforms[: min(question.size, len(left))]:
             log_probs.append(-np.log(len(left)))
             rows.append(left.pop(int(uniform * len(left))))
         return FakeDraw(np.array(rows, np.int32), np.array(log_probs, np.float32), pack(candidates))
