@@ -14,9 +14,10 @@ from policy.registry import Registry
 from projections.catalogue import Catalogue, read_catalogue
 from schemas.codec import decode_event, encode
 from schemas.errors import SchemaError
-from schemas.events import Purchase
+from schemas.events import Purchase, UserErased
 from schemas.policies import Manifest
 from schemas.products import Product, ProductUpserted
+from service.past_purchases import SOURCE as IMPORTED
 from service.past_purchases import PastOrderLines, import_purchases
 from streams.port import Log, Message, Record
 from streams.topics import EVENTS, PRODUCTS
@@ -81,7 +82,12 @@ def import_into(
     )
     _append(log, PRODUCTS.name, upserts, len(products), watch)
     rows = read_catalogue(log).row_of
-    messages = import_purchases(orders, secret=secret, rows=rows, now_ms=now_ms())
+    known = _imported_before(log)
+    messages = (
+        message
+        for event_id, message in import_purchases(orders, secret=secret, rows=rows, now_ms=now_ms())
+        if event_id not in known
+    )
     _append(log, EVENTS.name, messages, len(orders), watch)
     named = [product_id for order in orders for product_id, _ in order.lines]
     return Imported(
@@ -159,12 +165,14 @@ def past_orders(log: Log, watch: Watch) -> "list[PastOrder]":
     for count, record in enumerate(read_all(log, EVENTS.name)):
         if count % 1000 == 0:
             watch.step("purchases read", count)
-        purchase = _purchase(record)
-        if purchase is None or purchase.user_key is None:
-            continue
-        key = (purchase.user_key, purchase.order_id or purchase.event_id)
-        _, rows = orders.setdefault(key, (purchase.occurred_at_ms, {}))
-        rows.update(dict.fromkeys(line.row for line in purchase.lines if line.row is not None))
+        event = _person_event(record)
+        if isinstance(event, UserErased):
+            for key in [key for key in orders if key[0] == event.user_key]:
+                del orders[key]
+        if isinstance(event, Purchase) and event.user_key is not None:
+            order = (event.user_key, event.order_id or event.event_id)
+            _, rows = orders.setdefault(order, (event.occurred_at_ms, {}))
+            rows.update(dict.fromkeys(line.row for line in event.lines if line.row is not None))
     found = [
         PastOrder(user_key=user_key, at_ms=at_ms, rows=tuple(rows))
         for (user_key, _), (at_ms, rows) in orders.items()
@@ -173,14 +181,26 @@ def past_orders(log: Log, watch: Watch) -> "list[PastOrder]":
     return sorted(found, key=lambda order: (order.at_ms, order.user_key))
 
 
-def _purchase(record: Record) -> Purchase | None:
-    if record.value is None or b'"type":"purchase"' not in record.value:
+def _person_event(record: Record) -> Purchase | UserErased | None:
+    """Return a purchase or an erasure; None for everything else, which is not even decoded."""
+    told = record.value or b""
+    if b'"type":"purchase"' not in told and b'"type":"user_erased"' not in told:
         return None
     try:
-        event = decode_event(record.value)
+        event = decode_event(told)
     except SchemaError:  # the aggregator buries it with its reason
         return None
-    return event if isinstance(event, Purchase) else None
+    return event if isinstance(event, Purchase | UserErased) else None
+
+
+def _imported_before(log: Log) -> set[str]:
+    """Return the event ids of past orders that are in the log already."""
+    events = (_person_event(record) for record in read_all(log, EVENTS.name))
+    return {
+        event.event_id
+        for event in events
+        if isinstance(event, Purchase) and event.source == IMPORTED
+    }
 
 
 def pretrain_from_log(

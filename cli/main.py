@@ -1,6 +1,8 @@
 """The command `quintet`."""
 
 import sys
+from importlib import metadata
+from typing import Annotated
 
 import typer
 
@@ -25,6 +27,23 @@ policies = typer.Typer(help="Snapshots: what serves, what served, and how to go 
 dead_letters = typer.Typer(help="Events that could not be read.")
 for typed in (policies, dead_letters):
     typed.info.no_args_is_help = True
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"quintet {metadata.version('quintet')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _quintet(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="print the version", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
+
 
 app.command("demo")(with_settings(ring.demo))
 app.command("import")(with_settings(data.import_files))

@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from cli.errors import BadUsage
+from cli.logs import configure_logs
 from cli.output import Output
 from cli.settings import Settings, described
 
@@ -36,7 +37,8 @@ def read_settings(given: dict[str, str | None]) -> Settings:
 def command_with_settings(function: Callable[..., None]) -> Callable[..., None]:
     """Return a typer command: `function` plus a flag for every setting.
 
-    `function` gets `settings`, and when it asks for it `output`, with a flag `--json`.
+    `function` gets `settings`, and when it asks for it `output`, with a flag `--json`. Logs go to
+    standard error; those of a command with `output` are warnings only, unless a level is set.
     """
     asked = inspect.signature(function).parameters
     own = [asked[name] for name in asked if name not in {"settings", "output"}]
@@ -66,7 +68,11 @@ def command_with_settings(function: Callable[..., None]) -> Callable[..., None]:
         given = {flag.name: arguments.pop(flag.name) for flag in flags}
         if answers:
             arguments["output"] = Output(as_json=arguments.pop("json_output"))
-        function(settings=read_settings(given), **arguments)
+        settings = read_settings(given)
+        asked_for = "log_level" in settings.model_fields_set
+        level = settings.log_level if asked_for or not answers else "warning"
+        configure_logs(level, process=function.__name__)
+        function(settings=settings, **arguments)
 
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     command.__signature__ = inspect.Signature([*own, *([json_flag] if answers else []), *flags])  # type: ignore[attr-defined]

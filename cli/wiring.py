@@ -243,8 +243,7 @@ def require_loopback_or_keys(settings: Settings) -> None:
         BadUsage: the host is reachable from elsewhere and there are no keys, or they cannot be
             read.
     """
-    key_scopes(settings)
-    if settings.api_keys is None and settings.host not in {"127.0.0.1", "::1", "localhost"}:
+    if not key_scopes(settings) and settings.host not in {"127.0.0.1", "::1", "localhost"}:
         raise BadUsage(
             f"host {settings.host} is reachable from elsewhere: set QUINTET_API_KEYS, or listen on "
             "127.0.0.1"

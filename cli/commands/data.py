@@ -99,7 +99,8 @@ def list_dead_letters(settings: Settings, output: Output) -> None:
         }
         for found in letters
     ]
-    output.result(rows, table(f"{len(rows)} dead letters", rows) if rows else "no dead letters")
+    shown = table(f"{len(rows)} dead letters", rows) if rows else "no dead letters"
+    output.result({"dead_letters": rows}, shown)
 
 
 def show_dead_letter(

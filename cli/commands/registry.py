@@ -10,6 +10,8 @@ from cli.clock import now_ms
 from cli.errors import BadUsage
 from cli.output import Output, table
 from cli.settings import Settings, described
+from policy.errors import SnapshotUnknown
+from policy.registry import Registry
 from schemas.codec import encode
 from schemas.policies import Announcement, Live, Manifest
 from streams.errors import LogError
@@ -56,12 +58,19 @@ def show_policy(settings: Settings, output: Output, version: Version) -> None:
     raise BadUsage(f"there is no policy {version}: see `quintet policies list`")
 
 
+def _known(registry: Registry, version: int) -> None:
+    try:
+        registry.load(version)
+    except SnapshotUnknown as problem:
+        raise BadUsage(str(problem)) from None
+
+
 def promote(
     settings: Settings, output: Output, version: Version, reason: Reason = "by hand"
 ) -> None:
     """Put a snapshot live."""
     registry = wiring.open_registry(settings)
-    registry.load(version)  # refuses what is not there or damaged before anything moves
+    _known(registry, version)
     _announce(settings, output, "promoted", registry.promote(version, reason=reason))
     output.result({"live": version}, f"policy {version} is live")
 
@@ -73,7 +82,10 @@ def rollback(
     reason: Reason = "by hand",
 ) -> None:
     """Put the previous policy back and hold: nothing is promoted until `resume`."""
-    live = wiring.open_registry(settings).rollback(reason=reason, to=to)
+    registry = wiring.open_registry(settings)
+    if to is not None:
+        _known(registry, to)
+    live = registry.rollback(reason=reason, to=to)
     _announce(settings, output, "rolled_back", live)
     output.result(
         live, f"policy {live.version} is live and held; `quintet policies resume` ends that"
@@ -140,4 +152,5 @@ def settings_table(settings: Settings, output: Output) -> None:
         }
         for environment, flag, meaning in described()
     ]
-    output.result(rows, table("settings: flags over environment over .env over defaults", rows))
+    title = "settings: flags over environment over .env over defaults"
+    output.result({"settings": rows}, table(title, rows))

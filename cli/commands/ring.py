@@ -132,16 +132,16 @@ def learn(
 
     Example: quintet learn --world synthetic --banners 20000 --seeds 0,1,2 --plot learn.html
     """
+    try:
+        chosen = [int(seed) for seed in seeds.split(",")]
+    except ValueError:
+        raise BadUsage(f"--seeds {seeds!r}: give whole numbers, comma-separated") from None
     import msgspec
 
     from cli.worlds import open_world
     from evaluation.learn import learn as run_learn
     from evaluation.plot import write_plot
 
-    try:
-        chosen = [int(seed) for seed in seeds.split(",")]
-    except ValueError:
-        raise BadUsage(f"--seeds {seeds!r}: give whole numbers, comma-separated") from None
     with output.progress() as progress:
         found = run_learn(
             lambda seed: open_world(

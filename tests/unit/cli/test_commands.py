@@ -1,0 +1,416 @@
+"""The commands as people and scripts call them: exit status, standard output, standard error."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import structlog
+import typer
+
+from cli import main as quintet
+from cli import options
+from cli.clock import now_ms
+from cli.settings import Settings
+from cli.wiring import open_log, open_registry
+from schemas import identity
+from schemas.codec import encode
+from schemas.events import Recommended
+from streams.dead_letters import bury
+from streams.port import Message, Partition, Record
+from tests.policies import weights_of
+
+USERS, PRODUCTS = 40, 30
+
+
+@dataclass(frozen=True)
+class Done:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Call = Callable[..., Done]
+
+
+@pytest.fixture
+def call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Call:
+    """Run `quintet` in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(options, "configure_logs", lambda *_, **__: None)
+    structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["quintet", *map(str, arguments)])
+        try:
+            quintet.main()
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        said = capsys.readouterr()
+        return Done(status, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Any:
+    yield
+    structlog.reset_defaults()
+
+
+def write_files(folder: Path) -> tuple[Path, Path]:
+    """Write a tiny shop whose shoppers buy what they bought before."""
+    rng = np.random.default_rng(3)
+    products, purchases = folder / "products.csv", folder / "purchases.csv"
+    products.write_text(
+        "product_id,title,category,brand,price_cents\n"
+        + "".join(f"p{n},Product {n},c{n % 3},b{n % 5},{100 + n}\n" for n in range(PRODUCTS))
+    )
+    lines = [
+        f"u{user},p{product},2025-01-0{day + 1}T08:{user:02d}:00Z,o{user}-{day}"
+        for user in range(USERS)
+        for day in range(6)
+        for product in sorted({int(rng.integers(PRODUCTS)), user % PRODUCTS})
+    ]
+    purchases.write_text("user_id,product_id,occurred_at,order_id\n" + "\n".join(lines) + "\n")
+    return products, purchases
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done, Done]:
+    """A tiny shop, imported and pretrained by commands of their own; what they answered."""
+    folder = tmp_path_factory.mktemp("shop")
+    products, purchases = write_files(folder)
+    data = ["--data-dir", str(folder / "data"), "--json"]
+
+    def run(*arguments: str) -> Done:
+        done = subprocess.run(
+            [sys.executable, "-m", "cli.main", *arguments, *data],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return Done(done.returncode, done.stdout, done.stderr)
+
+    imported = run("import", "--products", str(products), "--purchases", str(purchases))
+    return folder / "data", imported, run("pretrain", "--device", "cpu", "--seed", "1")
+
+
+@pytest.fixture
+def shop(pretrained: tuple[Path, Done, Done], tmp_path: Path) -> Path:
+    """A copy of the pretrained shop's data directory."""
+    return Path(shutil.copytree(pretrained[0], tmp_path / "data"))
+
+
+def settings_of(data_dir: Path) -> Settings:
+    return Settings(_env_file=None, data_dir=data_dir)  # type: ignore[call-arg]
+
+
+def test_help_is_quick_because_it_loads_nothing_heavy() -> None:
+    script = (
+        "import sys; from cli import main; sys.argv = ['quintet', '--help']\n"
+        "try: main.main()\n"
+        "except SystemExit: pass\n"
+        "print(sorted({'torch', 'numba', 'kafka', 'redis', 'fastapi', 'pyarrow', 'scipy',"
+        " 'plotly', 'pandas', 'gymnasium'} & set(sys.modules)), len(sys.modules), file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+
+    heavy, _, modules = done.stderr.rpartition("] ")
+    assert heavy == "["
+    assert int(modules) < 900
+
+
+def test_every_command_says_what_it_does() -> None:
+    def commands(group: Any, name: str) -> dict[str, Any]:
+        if not hasattr(group, "commands"):
+            return {name: group}
+        found: dict[str, Any] = {}
+        for each, command in group.commands.items():
+            found |= commands(command, f"{name} {each}")
+        return found
+
+    found = commands(typer.main.get_command(quintet.app), "quintet")
+
+    assert set(found) == {
+        f"quintet {name}"
+        for name in (
+            "demo", "import", "pretrain", "serve", "aggregate", "train", "console", "run",
+            "simulate", "learn", "explain", "settings", "policies list", "policies show",
+            "policies promote", "policies rollback", "policies resume", "dead-letters list",
+            "dead-letters show", "dead-letters replay",
+        )
+    }  # fmt: skip
+    for name, command in found.items():
+        assert command.help, name
+        own = [p for p in command.params if not p.hidden and p.param_type_name == "option"]
+        assert all(option.help for option in own), name
+
+
+def test_the_version_is_printed(call: Call) -> None:
+    done = call("--version")
+
+    assert done.status == 0
+    assert done.out.startswith("quintet 0.")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nonsense"],
+        ["import", "--nonsense"],
+        ["policies", "show", "one"],
+        ["learn", "--seeds", "x"],
+    ],
+)
+def test_what_is_no_command_line_exits_2(call: Call, arguments: list[str]) -> None:
+    done = call(*arguments)
+
+    assert done.status == 2
+    assert done.out == ""
+    assert done.err != ""
+
+
+def test_import_counts_what_it_took_and_names_what_it_refused(call: Call, tmp_path: Path) -> None:
+    products, purchases = tmp_path / "products.csv", tmp_path / "purchases.csv"
+    products.write_text("product_id,title,price_cents\np1,One,100\np2,Two,cheap\n,Three,5\n")
+    purchases.write_text(
+        "user_id,product_id,occurred_at\nu1,p1,2025-01-01T00:00:00Z\nu1,p9,2025-01-02T00:00:00Z\n"
+        "u1,p1,yesterday\n"
+    )
+
+    done = call("import", "--products", products, "--purchases", purchases, "--json")
+
+    assert done.status == 0, done.err
+    assert {name: done.json[name] for name in ("products", "lines", "refused_rows")} == {
+        "products": 1, "lines": 2, "refused_rows": 3,
+    }  # fmt: skip
+    assert done.json["unknown_products"] == 1
+    assert [line.partition(":")[0] for line in done.err.splitlines() if "refused" in line] == [
+        "refused"
+    ] * 3
+    assert "products.csv" in done.err
+    assert "line 3" in done.err
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "there is no such file"),
+        ("id,name\np1,One\n", "product_id"),
+        ("", "is empty"),
+    ],
+)
+def test_a_file_that_cannot_be_used_at_all_exits_2_and_changes_nothing(
+    call: Call, tmp_path: Path, content: str | None, says: str
+) -> None:
+    file = tmp_path / "products.csv"
+    if content is not None:
+        file.write_text(content)
+
+    done = call("import", "--products", file, "--data-dir", tmp_path / "data")
+
+    assert done.status == 2
+    assert "products.csv" in done.err
+    assert says in done.err
+    log = open_log(settings_of(tmp_path / "data"), member="test")
+    assert sum(log.end_offsets("products").values()) == 0
+    log.close()
+
+
+def test_import_without_files_exits_2_and_without_a_catalogue_1(call: Call, tmp_path: Path) -> None:
+    _, purchases = write_files(tmp_path)
+
+    assert call("import").status == 2
+    done = call("import", "--purchases", purchases)
+
+    assert done.status == 1
+    assert "--products" in done.err
+
+
+def test_pretraining_nothing_exits_1_and_says_what_to_do(call: Call) -> None:
+    done = call("pretrain")
+
+    assert done.status == 1
+    assert "quintet import --products" in done.err
+
+
+def test_a_shop_is_imported_and_pretrained_with_nothing_but_json_on_standard_output(
+    pretrained: tuple[Path, Done, Done],
+) -> None:
+    _, imported, trained = pretrained
+
+    assert imported.status == 0, imported.err
+    assert imported.json["products"] == PRODUCTS
+    assert imported.json["orders"] == USERS * 6
+    assert trained.status == 0, trained.err
+    assert trained.json["version"] == 1
+    held_out = trained.json["held_out"]
+    assert 0 <= held_out["popularity"]["recall_at_5"] <= 1
+    assert held_out["policy"]["recall_at_5"] > held_out["popularity"]["recall_at_5"]
+
+
+def test_policies_are_listed_shown_promoted_rolled_back_and_resumed(call: Call, shop: Path) -> None:
+    registry = open_registry(settings_of(shop))
+    for seed in (1, 2):
+        registry.publish(
+            weights_of(PRODUCTS, seed=seed), parent=1, foundation=1, catalogue_version=PRODUCTS,
+            updates=1, banners=10,
+        )  # fmt: skip
+    at = ("--data-dir", shop)
+
+    listed = call("policies", "list", *at, "--json").json
+    assert listed["live"]["version"] == 1
+    assert [each["version"] for each in listed["policies"]] == [1, 2, 3]
+    assert "foundation" in call("policies", "list", *at).out or "live" in listed
+    assert call("policies", "show", 2, *at, "--json").json["parent"] == 1
+    assert call("policies", "promote", 3, *at, "--json").json == {"live": 3}
+
+    back = call("policies", "rollback", *at, "--reason", "worse", "--json").json
+    assert (back["version"], back["hold"], back["reason"]) == (1, True, "worse")
+    refused = call("policies", "promote", 2, *at)
+    assert refused.status == 1
+    assert "quintet policies resume" in refused.err
+    assert "held" in call("policies", "list", *at).out
+    assert call("policies", "resume", *at, "--json").json["hold"] is False
+    assert call("policies", "promote", 2, *at).status == 0
+    assert registry.live().version == 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["show", "77"], ["promote", "77"], ["rollback", "--to", "77"]]
+)
+def test_a_policy_that_does_not_exist_exits_2(call: Call, shop: Path, arguments: list[str]) -> None:
+    done = call("policies", *arguments, "--data-dir", shop)
+
+    assert done.status == 2
+    assert "quintet policies list" in done.err
+
+
+@pytest.mark.parametrize("command", ["rollback", "resume"])
+def test_without_a_live_policy_there_is_nothing_to_operate(call: Call, command: str) -> None:
+    done = call("policies", command)
+
+    assert done.status == 1
+    assert "quintet pretrain" in done.err
+
+
+def banner(data_dir: Path) -> str:
+    """Log a banner as the service does, and return its id."""
+    log = open_log(settings_of(data_dir), member="test")
+    key = b"8 bytes!"
+    recommendation_id = identity.recommendation_id(identity.ulid(now_ms(), bytes(10)), key)
+    fact = Recommended(
+        event_id=recommendation_id,
+        occurred_at_ms=now_ms(),
+        recommendation_id=recommendation_id,
+        user_key=key,
+        unit="u/0",
+        arm="control",
+        source="policy",
+        trainable=False,
+        policy_version=1,
+        catalogue_version=PRODUCTS,
+        product_ids=("p3", "p1"),
+        rows=(3, 1),
+        log_probs=(None, None),
+    )
+    log.append("events", [Message(key, encode(fact))])
+    log.close()
+    return recommendation_id
+
+
+def test_explain_tells_a_banners_life(call: Call, shop: Path) -> None:
+    recommendation_id = banner(shop)
+
+    told = call("explain", recommendation_id, "--data-dir", shop, "--json")
+    text = call("explain", recommendation_id, "--data-dir", shop)
+
+    assert told.status == 0, told.err
+    assert told.json["recommendation_id"] == recommendation_id
+    assert [place["product_id"] for place in told.json["banner"]] == ["p3", "p1"]
+    assert "Product 3" in text.out
+
+
+@pytest.mark.parametrize("unknown", ["nonsense", "01BX5ZZKBKACTAV9WEVGEMMVRZ-0011223344556677"])
+def test_explaining_a_banner_that_nobody_drew_exits_2(call: Call, unknown: str) -> None:
+    done = call("explain", unknown)
+
+    assert done.status == 2
+    assert unknown in done.err
+
+
+def test_dead_letters_are_listed_shown_and_replayed_once(call: Call, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    log = open_log(settings_of(data_dir), member="test")
+    poison = Record(Partition("events", 0), 7, 1_000, b"8 bytes!", b"\xff not JSON")
+    letter = bury(poison, "not JSON", "aggregate")
+    log.append(letter.topic, [Message(letter.key, letter.value)])
+    at = ("--data-dir", data_dir)
+
+    listed = call("dead-letters", "list", *at, "--json").json["dead_letters"]
+    assert [(each["number"], each["reason"], each["replayed"]) for each in listed] == [
+        (0, "not JSON", False)
+    ]
+    assert "not JSON" in call("dead-letters", "list", *at).out
+    assert call("dead-letters", "show", 0, *at).out.splitlines()[0] == "events/0/7: not JSON"
+    assert call("dead-letters", "show", 9, *at).status == 2
+    assert call("dead-letters", "replay", *at, "--json").json == {"replayed": 1}
+    assert call("dead-letters", "replay", *at, "--json").json == {"replayed": 0}
+
+    assert sum(log.end_offsets("events").values()) == 1
+    log.close()
+
+
+def test_nothing_but_json_stands_on_standard_output_where_things_are_logged(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "dead-letters", "list", "--json",
+         "--data-dir", str(tmp_path / "data"), "--log-level", "debug"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    assert json.loads(done.stdout) == {"dead_letters": []}
+    assert "group_owned" in done.stderr
+
+
+def test_settings_are_told_with_their_meaning_and_secrets_are_not(call: Call) -> None:
+    secret, keys = "0123456789abcdef0123", "sesame:recommend"
+
+    for format_flag in ([], ["--json"]):
+        done = call("settings", "--secret", secret, "--api-keys", keys, *format_flag)
+        assert done.status == 0
+        assert secret not in done.out + done.err
+        assert "sesame" not in done.out + done.err
+
+    rows = {row["setting"]: row for row in done.json["settings"]}
+    assert set(rows) == {f"QUINTET_{name.upper()}" for name in Settings.model_fields}
+    assert rows["QUINTET_SECRET"]["value"].strip("*") == ""
+    assert all(row["meaning"] for row in rows.values())
+
+
+def test_learn_plays_every_rival_and_writes_curves(call: Call, tmp_path: Path) -> None:
+    plot, results = tmp_path / "learn.html", tmp_path / "learn.json"
+
+    done = call(
+        "learn", "--banners", 512, "--seeds", "3", "--products", 100, "--json",
+        "--plot", plot, "--results", results,
+    )  # fmt: skip
+
+    assert done.status == 0, done.err
+    assert set(done.json["last_quarter"]) >= {"random", "popular", "foundation", "policy", "oracle"}
+    assert json.loads(results.read_text()) == done.json
+    assert "<script src=" not in plot.read_text()
