@@ -91,6 +91,20 @@ class Audit:
         self._overdue: set[int] = set()
         self._met = 0
         self._doubled = 0
+        self._read_until_ms: dict[Partition | str, int] = {}
+
+    def _reading(self, source: Partition | str, ms: int) -> None:
+        """Let time pass only as far as everything has been read.
+
+        A reader that catches up reads days of one topic before it sees the other; what it has read
+        of one must not be forgotten before the same days of the other have come.
+        """
+        self._read_until_ms[source] = max(ms, self._read_until_ms.get(source, 0))
+        both = REWARDS.name in self._read_until_ms and len(self._read_until_ms) > 1
+        if both:
+            passed_ms = min(self._read_until_ms.values())
+            self._flags.advance(passed_ms)
+            self._deferred.advance(passed_ms)
 
     def apply(self, record: Record) -> None:
         """Take in one record of either topic; what cannot be read is the dead letters' matter."""
@@ -105,6 +119,7 @@ class Audit:
 
     def rewarded(self, recommendation_id: str, revision: int, appended_at_ms: int) -> None:
         """Take in one reward."""
+        self._reading(REWARDS.name, appended_at_ms)
         digest = fingerprint(recommendation_id.encode())
         before = self._flags.get(digest) or 0
         if revision == 0 and before & REWARDED and not before & DOUBLED:
@@ -113,6 +128,7 @@ class Audit:
         self._mark(digest, REWARDED, appended_at_ms)
 
     def _event(self, record: Record, event: Event) -> None:
+        self._reading(record.partition, record.appended_at_ms)
         if isinstance(event, Recommended):
             self._recommended(event, record)
         elif isinstance(event, Impression | Click | Purchase) and event.recommendation_id:
@@ -144,7 +160,7 @@ class Audit:
         self._confirm(digest, waiting, record)
 
     def _confirm(self, digest: int, waiting: _Deferred, record: Record) -> None:
-        self._deferred.put(digest, waiting, now_ms=record.appended_at_ms)
+        self._deferred.keep(digest, waiting, at_ms=record.appended_at_ms)
         if waiting.confirmed():
             waiting.said.clear()
             self._shown(digest, SEEN, record)
@@ -156,10 +172,10 @@ class Audit:
             due = self._due.setdefault(record.partition, deque())
             due.append((record.appended_at_ms + wait_ms, digest))
 
-    def _mark(self, digest: int, flags: int, now_ms: int) -> tuple[int, int]:
+    def _mark(self, digest: int, flags: int, at_ms: int) -> tuple[int, int]:
         before = self._flags.get(digest) or 0
         after = before | flags
-        self._flags.put(digest, after, now_ms=now_ms)
+        self._flags.keep(digest, after, at_ms=at_ms)
         whole = EXPECTED | REWARDED
         if after & whole == whole and before & whole != whole:
             self._met += 1

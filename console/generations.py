@@ -1,4 +1,4 @@
-"""A mapping that forgets what is older than a horizon, in two generations, so memory is bounded."""
+"""A mapping that forgets what is older than a horizon, span by span, so memory is bounded."""
 
 from typing import Generic, TypeVar
 
@@ -6,10 +6,10 @@ V = TypeVar("V")
 
 
 class Generations(Generic[V]):
-    """What is known of the banners of the last one to two horizons, by the digest of their id.
+    """What is known of the banners of the last one to two spans, by the digest of their id.
 
     Nothing can happen to a banner later than its attribution window and lateness, so what is older
-    need not be remembered. Two dictionaries of which the older is dropped at once need no
+    need not be remembered. One dictionary for each span of a horizon, dropped as a whole, needs no
     timestamp per entry.
 
     Args:
@@ -25,28 +25,31 @@ class Generations(Generic[V]):
     """
 
     def __init__(self, horizon_ms: int) -> None:
-        self._horizon_ms = horizon_ms
-        self._young: dict[int, V] = {}
-        self._old: dict[int, V] = {}
-        self._since_ms: int | None = None
+        self._horizon_ms = max(horizon_ms, 1)
+        self._spans: dict[int, dict[int, V]] = {}
 
     def advance(self, now_ms: int) -> None:
-        """Let time pass; it never goes back."""
-        if self._since_ms is None:
-            self._since_ms = now_ms
-        elif now_ms - self._since_ms > self._horizon_ms:
-            self._old, self._young = self._young, {}
-            self._since_ms = now_ms
+        """Forget what was set more than two spans ago."""
+        oldest = now_ms // self._horizon_ms - 1
+        for span in [span for span in self._spans if span < oldest]:
+            del self._spans[span]
 
     def get(self, digest: int) -> V | None:
         """Return the value of a banner; None when it is unknown or forgotten."""
-        found = self._young.get(digest)
-        return self._old.get(digest) if found is None else found
+        for span in sorted(self._spans, reverse=True):
+            found = self._spans[span].get(digest)
+            if found is not None:
+                return found
+        return None
 
     def put(self, digest: int, value: V, *, now_ms: int) -> None:
-        """Set the value of a banner."""
+        """Set the value of a banner, and let time pass."""
+        self.keep(digest, value, at_ms=now_ms)
         self.advance(now_ms)
-        self._young[digest] = value
+
+    def keep(self, digest: int, value: V, *, at_ms: int) -> None:
+        """Set the value of a banner at its own time; only `advance` forgets."""
+        self._spans.setdefault(at_ms // self._horizon_ms, {})[digest] = value
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return sum(len(span) for span in self._spans.values())

@@ -159,6 +159,9 @@ class Absorber:
             return Absorbed("forged", changed=False)
         if event.source == IMPORTED and isinstance(event, Purchase):
             return Absorbed("ignored", changed=False)
+        if named is None and isinstance(event, Click | AddToCart):
+            # It can earn nothing, and whoever sends it must not take a purchase's event id.
+            return Absorbed("ignored", changed=False)
         said = payload_fingerprint(event)
         first = ledger.seen.get(event.event_id)
         if first is not None and first[0] != said:

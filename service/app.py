@@ -159,6 +159,8 @@ def _judged(
     if verdict is None:
         rows = on.behaviour.state.catalogue.row_of
         verdict = on.intake.judge(event, SERVER if trusted else BROWSER, rows, now_ms)
+        if not trusted and event.attribution_token and verdict.message and verdict.message.key:
+            verdict = on.browser_rules.excess(verdict.message.key, now_ms) or verdict
     on.metrics.events.labels(event.type, verdict.outcome).inc()
     return verdict
 

@@ -85,6 +85,10 @@ class Inbox:
             except LogError as problem:
                 log.warning("inbox_unavailable", problem=str(problem))
                 stop.wait(retry_seconds)
+            except Exception:  # what was not committed comes again; the shop's orders must not stop
+                log.exception("inbox_failed")
+                self.close()
+                stop.wait(retry_seconds)
         self.close()
 
     def close(self) -> None:

@@ -49,19 +49,34 @@ class BrowserRules:
         self, event: EventIn, *, address: str, user_agent: str, now_ms: int
     ) -> Verdict | None:
         """Return why this event of a browser is refused, or None; it is counted either way."""
-        window = now_ms // (1000 * self._limits.window_seconds)
-        if window != self._window:
-            self._window = window
-            self._counts = {}
+        self._enter_window(now_ms)
         if self._over("address", address, self._limits.per_address):
             return Verdict("rate_limited", "too many events from this address")
-        if event.user_id and self._over("user", event.user_id, self._limits.per_user):
-            return Verdict("rate_limited", "too many events of this shopper")
         if _BOT.search(user_agent):
             return Verdict("invalid", "sent by a bot")
         if event.type in ("click", "add_to_cart") and self._too_soon(event, now_ms):
             return Verdict("invalid", "sooner after the banner than anybody can click")
         return None
+
+    def excess(self, shopper: bytes, now_ms: int) -> Verdict | None:
+        """Return why an event that carried its banner's token is too much, or None; it is counted.
+
+        Only such events count for a shopper: otherwise strangers could use up her cap.
+
+        Args:
+            shopper: routing key of the event.
+            now_ms: the service's time, milliseconds since 1970.
+        """
+        self._enter_window(now_ms)
+        if self._over("shopper", shopper.hex(), self._limits.per_user):
+            return Verdict("rate_limited", "too many events of this shopper")
+        return None
+
+    def _enter_window(self, now_ms: int) -> None:
+        window = now_ms // (1000 * self._limits.window_seconds)
+        if window != self._window:
+            self._window = window
+            self._counts = {}
 
     def _over(self, kind: str, who: str, cap: int) -> bool:
         count = self._counts.get((kind, who), 0)

@@ -32,12 +32,12 @@ class PastOrderLines:
 
 def import_purchases(
     orders: Iterable[PastOrderLines], *, secret: bytes, rows: Mapping[str, int], now_ms: int
-) -> Iterator[Message]:
-    """Yield the messages of topic `events` for past orders, in their order.
+) -> Iterator[tuple[str, Message]]:
+    """Yield event id and message of topic `events` for past orders, in their order.
 
     Orders of one shopper must come oldest first, because history counts orders as they come. An
     order of more than 200 lines becomes several events with one order id. The event ids depend on
-    the order alone, so that importing twice counts once.
+    the order alone, so that whoever imports twice can leave out what the log has.
 
     Args:
         orders: validated orders.
@@ -64,4 +64,4 @@ def import_purchases(
                     for product_id, quantity in part
                 ),
             )
-            yield Message(user_key, encode(purchase))
+            yield purchase.event_id, Message(user_key, encode(purchase))

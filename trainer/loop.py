@@ -193,6 +193,7 @@ class Trainer:
         live = self._registry.live()
         if live is not None and not self._is_ours(live, work.progress):
             self._go_on_from(live, work)
+            self._save(work, work.progress)  # a refused batch goes back to here, not before
         if self._catalogue.current.version > work.progress.catalogue_version:
             work.learner.grow(self._catalogue.current.features)
         examples = work.batch.take()
@@ -239,7 +240,7 @@ class Trainer:
         except RegistryHeld:
             log.info("promotion_held", version=version)
         self._crash_point("promoted")
-        self._announce(version, promoted=outcome == "promoted")
+        self._announce(version, _causes_ms(examples), promoted=outcome == "promoted")
         self._crash_point("announced")
         if version % _VERSIONS_PER_PRUNING == 0:
             self._registry.prune()
@@ -256,7 +257,6 @@ class Trainer:
         examples: Sequence[Example],
     ) -> int:
         """Return the version: the planned one, or a later one when others published meanwhile."""
-        causes = (example.reward.caused_at_ms for example in examples)
         publish = partial(
             self._registry.publish,
             learner.weights(),
@@ -266,7 +266,7 @@ class Trainer:
             updates=learner.updates,
             banners=learner.banners,
             rewards_offset=progress.offset,
-            learned_events_ms=tuple(cause for cause in causes if cause is not None),
+            learned_events_ms=_causes_ms(examples),
             health=health,
         )
         try:
@@ -286,10 +286,16 @@ class Trainer:
             return version
         return self._registry.promote(version, reason="learned").version
 
-    def _announce(self, version: int, *, promoted: bool) -> None:
+    def _announce(self, version: int, learned_ms: tuple[int, ...], *, promoted: bool) -> None:
         now = self._clock()
         news = [
-            Announcement(kind="published", version=version, at_ms=now, process=PROCESS),
+            Announcement(
+                kind="published",
+                version=version,
+                at_ms=now,
+                process=PROCESS,
+                learned_events_ms=learned_ms,
+            ),
             Announcement(kind="promoted", version=version, at_ms=now, process=PROCESS),
         ]
         self._log.append(
@@ -365,3 +371,9 @@ class Trainer:
             foundation=manifest.foundation,
             catalogue_version=catalogue.version,
         )
+
+
+def _causes_ms(examples: Sequence[Example]) -> tuple[int, ...]:
+    """Return the append times of the events that a batch learns from."""
+    causes = (example.reward.caused_at_ms for example in examples)
+    return tuple(cause for cause in causes if cause is not None)

@@ -10,6 +10,7 @@ MESSAGE_BYTES: Final = 4 * 1024 * 1024
 DEAD_LETTER_BYTES: Final = 8 * 1024 * 1024
 """A dead letter holds a whole message in base64, and its reason."""
 _LINGER_MS: Final = 2
+_LONGEST_SEGMENT_MS: Final = 86_400_000
 _STATE_SEGMENT_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -121,7 +122,11 @@ class KafkaSettings:
             "max.message.bytes": str(DEAD_LETTER_BYTES if topic == DEAD else MESSAGE_BYTES),
             "min.insync.replicas": "2" if self.replication >= 3 else "1",
         }
+        if not topic.kept:
+            # Only whole closed segments are dropped, so none may stay open for long.
+            configuration["segment.ms"] = str(min(retention_ms, _LONGEST_SEGMENT_MS))
         if topic.compacted:
+            configuration["max.compaction.lag.ms"] = str(_LONGEST_SEGMENT_MS)
             # Small segments and early cleaning keep short what a new owner has to read.
             configuration["segment.bytes"] = str(_STATE_SEGMENT_BYTES)
             configuration["min.cleanable.dirty.ratio"] = "0.1"

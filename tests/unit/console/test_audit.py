@@ -240,3 +240,23 @@ def test_the_audit_of_a_log_reads_both_topics_over_every_partition(
 
 def test_an_empty_log_expects_nothing(log: LocalLog) -> None:
     assert audit(log, SETTINGS) == Counts()
+
+
+def test_one_topic_read_days_ahead_of_the_other_loses_nothing(build: Any) -> None:
+    day_ms = 86_400_000
+    state = Audit(AuditSettings(horizon_seconds=60))
+    days = [build.start_ms + number * day_ms for number in range(8)]
+    names = [build.id(number, at_ms=at_ms) for number, at_ms in enumerate(days)]
+    shown = [
+        build.record("events", build.recommended(name), at_ms=at_ms)
+        for name, at_ms in zip(names, days, strict=True)
+    ]
+
+    for name, at_ms in zip(names[:4], days[:4], strict=True):
+        state.rewarded(name, 0, at_ms + 5000)
+    for record in shown:
+        state.apply(record)
+    for name, at_ms in zip(names[4:], days[4:], strict=True):
+        state.rewarded(name, 0, at_ms + 5000)
+
+    assert state.counts() == Counts(expected=8, lost=0)

@@ -89,20 +89,34 @@ BROWSER = {"authorization": "Bearer browser-key-1"}
 BOTH = {"authorization": "Bearer both-keys-1"}
 
 
-def test_caps_hold_for_browsers_by_shopper_and_by_address(make_shop, event):
+def test_a_cap_holds_for_browsers_by_address_and_strangers_cannot_use_up_a_shoppers(
+    make_shop, event
+):
     from service.limits import BrowserLimits
 
     shop = make_shop(api_keys=KEYS, browser_limits=BrowserLimits(per_user=2, per_address=5))
     burst = [event(event_id=str(n)) for n in range(3)]
     crowd = [event(event_id=str(n), user_id=f"u{n}") for n in range(10, 13)]
 
-    assert shop.outcomes(*burst, headers=BROWSER) == ["accepted", "accepted", "rate_limited"]
+    assert shop.outcomes(*burst, headers=BROWSER) == ["accepted"] * 3
     assert shop.outcomes(*crowd, headers=BROWSER) == ["accepted", "accepted", "rate_limited"]
     assert shop.outcomes(*crowd, headers=BROWSER, address="198.51.100.1") == ["accepted"] * 3
     assert shop.outcomes(*burst * 9, headers=BOTH) == ["accepted"] * 27
 
     shop.clock.pass_seconds(60)
-    assert shop.outcomes(*burst, headers=BROWSER) == ["accepted", "accepted", "rate_limited"]
+    assert shop.outcomes(*burst, headers=BROWSER) == ["accepted"] * 3
+
+
+def test_a_shoppers_own_events_with_their_token_have_a_cap():
+    from service.limits import BrowserLimits, BrowserRules
+
+    rules = BrowserRules(BrowserLimits(per_user=2, window_seconds=60))
+
+    found = [rules.excess(b"shopper1", now_ms) for now_ms in (0, 1, 2, 60_000)]
+    other = rules.excess(b"shopper2", 60_001)
+
+    assert [verdict and verdict.outcome for verdict in found] == [None, None, "rate_limited", None]
+    assert other is None
 
 
 def test_a_browsers_click_sooner_than_anybody_reacts_is_refused(make_shop, event):
