@@ -1,7 +1,6 @@
 """`quintet demo`: import a world's past, pretrain, run the ring, send shoppers, report."""
 
 import asyncio
-import socket
 import threading
 import time
 import urllib.error
@@ -21,7 +20,8 @@ from cli import importing, wiring
 from cli.clock import now_ms
 from cli.commands.ring import children
 from cli.demo_marker import DemoMarker, claim
-from cli.errors import BadUsage, CommandFailed
+from cli.errors import CommandFailed
+from cli.locks import exclusive
 from cli.output import Output, table
 from cli.process_file import described, forget
 from cli.settings import Settings
@@ -93,7 +93,11 @@ class Demo:
         """
         wiring.require_loopback_or_keys(self.settings)
         for port in (self.settings.port, self.settings.console_port):
-            _require_free(self.settings.host, port)
+            wiring.require_free(self.settings.host, port)
+        with exclusive(self.settings.data_dir / "run.lock", what="`quintet run` or demo"):
+            return self._run()
+
+    def _run(self) -> tuple[dict[str, Any], Table]:
         started = time.monotonic()
         world = self._prepare()
         stop_on_signals(self.stop)
@@ -288,19 +292,6 @@ class Demo:
         report["seconds"] = round(seconds, 1)
         report["traffic"] = msgspec.to_builtins(sent)
         return report
-
-
-def _require_free(host: str, port: int) -> None:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as problem:
-            raise BadUsage(
-                f"cannot listen on {host}:{port} ({problem.strerror}): choose others with --port "
-                "and --console-port"
-            ) from None
 
 
 def _answers(url: str) -> bool:

@@ -211,6 +211,7 @@ def pretrain_from_log(
     Raises:
         CommandFailed: the log holds no products or no purchases.
     """
+    from trainer.errors import NotEnoughPastOrders
     from trainer.pretraining import pretrain
 
     catalogue: Catalogue = read_catalogue(log)
@@ -219,13 +220,16 @@ def pretrain_from_log(
     orders = past_orders(log, watch)
     if not orders:
         raise CommandFailed("the log has no purchases: run `quintet import --purchases FILE` first")
-    weights, report = pretrain(
-        orders,
-        catalogue.features,
-        seed=seed,
-        device=device,
-        progress=lambda done, text: watch.step(f"pretraining: {text}", done, 1.0),
-    )
+    try:
+        weights, report = pretrain(
+            orders,
+            catalogue.features,
+            seed=seed,
+            device=device,
+            progress=lambda done, text: watch.step(f"pretraining: {text}", done, 1.0),
+        )
+    except NotEnoughPastOrders as problem:
+        raise CommandFailed(str(problem)) from None
     manifest = registry.publish_foundation(
         weights, catalogue_version=catalogue.version, health=_figures(report)
     )

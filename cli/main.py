@@ -78,6 +78,8 @@ def main() -> None:
         _fail(str(problem), 2)
     except (CommandFailed, PolicyError, ProjectionError, LogError) as problem:
         _fail(str(problem), 1)
+    except OSError as problem:  # a disk, a folder, a port
+        _fail(str(problem), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 130)
 

@@ -1,6 +1,7 @@
 """Adapters built from settings: which log, which history, which registry."""
 
 import os
+import socket
 import threading
 import zlib
 from collections.abc import Iterator
@@ -248,3 +249,21 @@ def require_loopback_or_keys(settings: Settings) -> None:
             f"host {settings.host} is reachable from elsewhere: set QUINTET_API_KEYS, or listen on "
             "127.0.0.1"
         )
+
+
+def require_free(host: str, port: int) -> None:
+    """Refuse a port that somebody listens on.
+
+    Raises:
+        BadUsage: it is taken, or the host is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as problem:
+            raise BadUsage(
+                f"cannot listen on {host}:{port} ({problem.strerror}): choose others with --port "
+                "and --console-port"
+            ) from None

@@ -17,6 +17,10 @@ class NoLiveSnapshot(PolicyError):
     """The registry has no live snapshot yet: run `quintet pretrain`."""
 
 
+class LivePointerNotReadable(PolicyError):
+    """`live.json` is damaged; what serves goes on, and `rollback --to` makes the pointer anew."""
+
+
 class RegistryHeld(PolicyError):
     """The registry holds after a rollback: nothing is promoted until `quintet policies resume`."""
 

@@ -22,8 +22,8 @@ import msgspec
 import structlog
 
 from policy.errors import (
+    LivePointerNotReadable,
     NoLiveSnapshot,
-    PolicyError,
     RegistryHeld,
     SnapshotRejected,
     SnapshotUnknown,
@@ -159,7 +159,8 @@ class Registry:
 
         Args:
             reason: for people.
-            to: the version; None: the one that was live before and is sound.
+            to: the version, also where the pointer is damaged; None: the one that was live before
+                and is sound.
 
         Raises:
             NoLiveSnapshot: nothing is live.
@@ -167,13 +168,18 @@ class Registry:
             SnapshotRejected: the version named is damaged.
         """
         with self._locked():
-            live = self._live()
-            if to is not None:
-                manifest = self.load(to).manifest
-                previous = _before(live.previous, to)
+            if to is None:
+                manifest, previous = self._sound_before(self._live())
             else:
-                manifest, previous = self._sound_before(live)
+                manifest, previous = self.load(to).manifest, _before(self._previous(), to)
             return self._point(manifest, previous=previous, hold=True, reason=reason)
+
+    def _previous(self) -> tuple[int, ...]:
+        """Return what was live before; nothing when the pointer is damaged."""
+        try:
+            return self._live().previous
+        except LivePointerNotReadable:
+            return ()
 
     def resume(self) -> Live:
         """Lift the hold; nothing changes when there is none.
@@ -194,14 +200,17 @@ class Registry:
         """Return the live pointer; None: nothing was promoted yet.
 
         Raises:
-            PolicyError: `live.json` is not readable.
+            LivePointerNotReadable: `live.json` is damaged.
         """
         try:
             return decode_live((self._root / "live.json").read_bytes())
         except FileNotFoundError:
             return None
         except SchemaError as problem:
-            raise PolicyError(f"{self._root / 'live.json'}: {problem}") from problem
+            raise LivePointerNotReadable(
+                f"{self._root / 'live.json'}: {problem}; `quintet policies rollback --to VERSION` "
+                "writes it anew"
+            ) from problem
 
     def manifests(self) -> list[Manifest]:
         """Return the manifests of what is kept, by version; damaged ones are logged, left out."""

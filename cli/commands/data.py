@@ -46,6 +46,8 @@ def import_files(
         )
     for refused in imported.refused[:EXAMPLES_SHOWN]:
         output.say(f"refused: {refused}")
+    if imported.refused_rows > EXAMPLES_SHOWN:
+        output.say(f"and {imported.refused_rows - EXAMPLES_SHOWN} more (--json shows others)")
     output.result(
         imported.as_dict(),
         f"imported {imported.products} products and {imported.lines} purchase lines in "

@@ -11,6 +11,7 @@ import typer
 from cli import wiring
 from cli.clock import now_ms
 from cli.errors import CommandFailed
+from cli.locks import exclusive
 from cli.logs import configure_logs
 from cli.process_file import describe
 from cli.settings import Settings
@@ -125,7 +126,10 @@ def train(
     _begin("train", settings, parent_pid)
     stop = _stop_event()
     metrics = CollectorRegistry()
-    with wiring.opened_log(settings, member="train", may_be_away=True) as events:
+    with (
+        exclusive(settings.data_dir / "train.lock", what="`quintet train`"),
+        wiring.opened_log(settings, member="train", may_be_away=True) as events,
+    ):
         trainer = Trainer(
             events,
             wiring.open_registry(settings),

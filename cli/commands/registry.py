@@ -10,7 +10,7 @@ from cli.clock import now_ms
 from cli.errors import BadUsage
 from cli.output import Output, table
 from cli.settings import Settings, described
-from policy.errors import SnapshotUnknown
+from policy.errors import LivePointerNotReadable, SnapshotUnknown
 from policy.registry import Registry
 from schemas.codec import encode
 from schemas.policies import Announcement, Live, Manifest
@@ -25,7 +25,11 @@ Reason = Annotated[str, typer.Option(help="why, for those who read it later")]
 def list_policies(settings: Settings, output: Output) -> None:
     """List the snapshots that are kept, newest last, and which one is live."""
     registry = wiring.open_registry(settings)
-    live = registry.live()
+    try:
+        live = registry.live()
+    except LivePointerNotReadable as problem:
+        output.say(str(problem))
+        live = None
     manifests = registry.manifests()
     rows = [_row(manifest, live) for manifest in manifests]
     held = "; held: nothing is promoted until `quintet policies resume`"

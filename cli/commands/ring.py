@@ -12,6 +12,7 @@ import typer
 from cli import wiring
 from cli.clock import now_ms
 from cli.errors import BadUsage
+from cli.locks import exclusive
 from cli.output import Output, table
 from cli.settings import Settings
 from cli.supervisor import Child, Supervisor, stop_on_signals
@@ -57,13 +58,16 @@ def run(
     wiring.require_loopback_or_keys(settings)
     if wiring.open_registry(settings).live() is None:
         raise BadUsage("there is no policy yet: run `quintet import` and `quintet pretrain` first")
+    for port in (settings.port, settings.console_port):
+        wiring.require_free(settings.host, port)
     supervisor = Supervisor(children(settings))
     stop_on_signals(supervisor.stop)
     output.say(
         f"service {wiring.url(settings.host, settings.port)} (docs at /docs), "
         f"console {wiring.url(settings.host, settings.console_port)}; Ctrl-C ends"
     )
-    supervisor.run()
+    with exclusive(settings.data_dir / "run.lock", what="`quintet run` or demo"):
+        supervisor.run()
     output.say("ended")
 
 

@@ -353,3 +353,17 @@ def test_reading_needs_no_lock(registry: Registry) -> None:
         found = [read() for read in reads]
 
     assert all(found)
+
+
+def test_a_damaged_pointer_is_made_anew_by_a_rollback_that_names_its_version(
+    registry: Registry, tmp_path: Path
+) -> None:
+    with_versions(registry, 3)
+    (tmp_path / "live.json").write_text('{"version": "x')
+
+    with pytest.raises(PolicyError, match="rollback --to"):
+        registry.rollback(reason="by hand")
+    rolled_back = registry.rollback(reason="by hand", to=2)
+
+    assert (rolled_back.version, rolled_back.hold) == (2, True)
+    assert registry.live() == rolled_back
