@@ -5,14 +5,15 @@ microseconds). No torch, nothing allocated per product and request.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Self
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from policy.architecture import UNIFORM_CANDIDATES, VECTOR
+from policy.draws import Draw as Draw
+from policy.draws import Question as Question
+from policy.draws import Rows
 from policy.errors import PolicyError
 from policy.features import ProductFeatures
 from policy.kernels import compilation, request, scoring
@@ -27,59 +28,17 @@ from policy.kernels.layout import (
 from policy.kernels.packing import packed_bytes
 from policy.kernels.scratch import BLOCKS, FLOATS, GROUP, INTEGERS, PLANES, TOUCHED
 from schemas import history as histories
-from schemas.candidates import unpack
 from schemas.errors import HistoryNotReadable
 from schemas.limits import BANNER_SIZE
 
 UNIFORMS: Final = BANNER_SIZE + UNIFORM_CANDIDATES
 """Uniform numbers that one draw consumes: one per position, one per candidate drawn uniformly."""
 
-Rows = npt.NDArray[np.int32]
 Weights = Mapping[str, npt.NDArray[np.generic]]
 
 _NO_HISTORY: Final = histories.pack(histories.EMPTY)
 _WORD: Final = 4
 _NOTHING: Final = np.empty(0, np.int32)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What the policy is asked.
-
-    Attributes:
-        viewed_row: row of the product viewed, never eligible; -1: none.
-        history: packed history (`schemas.history`); empty: none. Rows beyond the catalogue are
-            ignored.
-        eligible: (N,) uint8, 0 keeps a product out; shared by requests and only read.
-        excluded: (few,) int32 rows that this request keeps out too.
-        size: positions to fill, 0 to 5.
-    """
-
-    viewed_row: int
-    history: bytes
-    eligible: npt.NDArray[np.uint8]
-    excluded: Rows
-    size: int
-
-
-class Draw(msgspec.Struct, frozen=True, kw_only=True):
-    """A banner as the policy drew it (a frozen dataclass takes 1 us more to make).
-
-    Attributes:
-        rows: (K,) int32 rows in display order; fewer than asked when fewer are eligible.
-        log_probs: (K,) float32 log-probability of each position given those before, of the policy
-            that drew; <= 0.
-        packed_candidates: the rows the policy chose among, as bytes (`schemas.candidates`).
-    """
-
-    rows: Rows
-    log_probs: npt.NDArray[np.float32]
-    packed_candidates: bytes
-
-    @property
-    def candidates(self) -> Rows:
-        """Return (C,) int32 rows the policy chose among, ascending."""
-        return unpack(self.packed_candidates)
 
 
 def prepare() -> None:
