@@ -346,7 +346,7 @@ def ring(tmp_path: Path, keys: dict[str, frozenset[str]], banners: int) -> Itera
     log.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not CHROMIUM.exists():
         missing = f"no browser at {CHROMIUM}: install Debian's chromium to run the browser tests"
