@@ -10,13 +10,13 @@ from typing import Final, Self
 import numpy as np
 import numpy.typing as npt
 
-from policy.architecture import UNIFORM_CANDIDATES, VECTOR
+from policy.architecture import UNIFORM_CANDIDATES
 from policy.draws import Draw as Draw
 from policy.draws import Question as Question
-from policy.draws import Rows
+from policy.draws import Rows, as_arrays, grouped
 from policy.errors import PolicyError
 from policy.features import ProductFeatures
-from policy.kernels import compilation, request, scoring
+from policy.kernels import compilation, request, scan, scoring
 from policy.kernels.layout import (
     TABLE_COLUMNS,
     TILE,
@@ -25,8 +25,7 @@ from policy.kernels.layout import (
     small_vector,
     tile_count,
 )
-from policy.kernels.packing import packed_bytes
-from policy.kernels.scratch import BLOCKS, FLOATS, GROUP, INTEGERS, PLANES, TOUCHED
+from policy.kernels.scratch import POSITIONS, Scratch
 from schemas import history as histories
 from schemas.errors import HistoryNotReadable
 from schemas.limits import BANNER_SIZE
@@ -36,38 +35,14 @@ UNIFORMS: Final = BANNER_SIZE + UNIFORM_CANDIDATES
 
 Weights = Mapping[str, npt.NDArray[np.generic]]
 
-_NO_HISTORY: Final = histories.pack(histories.EMPTY)
-_WORD: Final = 4
 _NOTHING: Final = np.empty(0, np.int32)
 
 
 def prepare() -> None:
     """Compile the kernels or load them from disk: half a minute the first time, then nothing."""
     compilation.prepare()
+    scan.prepare()
     request.prepare()
-
-
-class _Scratch:
-    """Space for a group of requests at a time."""
-
-    def __init__(self, products: int) -> None:
-        tiles = tile_count(products)
-        self.scores = np.zeros((GROUP, tiles * TILE), np.float32)
-        self.terms = np.zeros((GROUP, tiles * TILE), np.float32)
-        self.users = np.zeros((GROUP, VECTOR), np.float32)
-        self.touched = np.zeros((GROUP, TOUCHED), np.int32)
-        self.prepared = np.zeros((GROUP, 2), np.int64)
-        self.planes = np.zeros((PLANES, tiles * TILE), np.float32)
-        self.flags = np.zeros(tiles * TILE, np.uint8)
-        self.rows = np.zeros(tiles * TILE, np.int32)
-        self.counts = np.zeros(tiles, np.int32)
-        self.integers = np.zeros(INTEGERS, np.int32)
-        self.floats = np.zeros(FLOATS, np.float32)
-        self.sums = np.zeros(BLOCKS, np.float64)
-        self.packed = np.zeros(GROUP * packed_bytes(products), np.uint8)
-        self.found = np.zeros((GROUP, request.FOUND), np.int64)
-        self.banner = np.zeros((GROUP, BANNER_SIZE), np.int32)
-        self.log_probs = np.zeros((GROUP, BANNER_SIZE), np.float32)
 
 
 class ServingPolicy:
@@ -100,17 +75,21 @@ class ServingPolicy:
         self._small = small_vector(weights)
         self._neighbours = _neighbours(weights)
         self.popular = _by_popularity(weights, products)
-        self._scratch = _Scratch(products)
+        self._scratch = Scratch(products)
         categories = np.ascontiguousarray(features.categories, np.int32)
         space = self._scratch
-        compiled = (self._small, self._tiles, self._table, categories, *self._neighbours)
-        scratch = (
-            space.scores, space.terms, space.users, space.touched, space.prepared, space.planes,
-            space.flags, space.rows, space.counts, space.integers, space.floats,
+        shared = (space.planes, space.integers, space.floats)
+        chosen = (space.flags, space.rows, space.counts)
+        scored = (products, space.scores, space.terms, space.touched, space.prepared)
+        self._prepare_arguments = (
+            self._small, self._table, categories, *self._neighbours,
+            space.terms, space.users, space.touched, space.prepared, *shared,
         )  # fmt: skip
-        self._rank_arguments = (*compiled, *scratch, space.banner)
-        results = (space.sums, space.packed, space.found, space.banner, space.log_probs)
-        self._draw_arguments = (*compiled, *scratch, *results)
+        self._draw_arguments = (
+            *scored, *shared, *chosen,
+            space.sums, space.packed, space.found, space.banner, space.log_probs,
+        )  # fmt: skip
+        self._rank_arguments = (*scored, *shared, *chosen, space.found, space.banner)
 
     @classmethod
     def compile(cls, weights: Weights, features: ProductFeatures, *, version: int) -> Self:
@@ -188,7 +167,7 @@ class ServingPolicy:
                 f"{uniforms.shape}"
             )
         drawn: list[Draw | PolicyError | HistoryNotReadable] = []
-        for group in _groups(questions):
+        for group in grouped(questions):
             start = len(drawn)
             drawn += self._draw_group(group, uniforms[start : start + len(group)])
         return drawn
@@ -196,8 +175,8 @@ class ServingPolicy:
     def _draw_group(
         self, group: Sequence[Question], uniforms: npt.NDArray[np.float64]
     ) -> Iterator[Draw | PolicyError | HistoryNotReadable]:
-        self._check(group)
-        request.draw_banners(*self._asked(group), uniforms, *self._draw_arguments)
+        asked = self._scored(group)
+        request.draw_group(*asked, uniforms, *self._draw_arguments)
         space = self._scratch
         rows, log_probs = space.banner[: len(group)].copy(), space.log_probs[: len(group)].copy()
         start = 0
@@ -212,25 +191,13 @@ class ServingPolicy:
             )
             start = end
 
-    def _asked(self, group: Sequence[Question]) -> tuple[npt.NDArray[np.generic], ...]:
-        """Return what is asked as the kernels take it."""
-        packed = [_words(question.history) for question in group]
-        asked = [
-            (
-                question.viewed_row if 0 <= question.viewed_row < self.products else -1,
-                len(history) // _WORD,
-                len(question.excluded),
-                question.size,
-            )
-            for question, history in zip(group, packed, strict=True)
-        ]
-        excluded = [question.excluded for question in group]
-        return (
-            np.array(asked, np.int64),
-            np.frombuffer(b"".join(packed), np.uint32),
-            excluded[0] if len(group) == 1 else np.concatenate(excluded),
-            group[0].eligible,
-        )
+    def _scored(self, group: Sequence[Question]) -> tuple[npt.NDArray[np.generic], ...]:
+        """Score every product for a group; return what is asked as the kernels take it."""
+        self._check(group)
+        asked, space = as_arrays(group, self.products), self._scratch
+        request.prepare_group(*asked, *self._prepare_arguments)
+        scan.multiply(self._tiles, space.users, space.terms, space.scores, len(group))
+        return asked
 
     def greedy(
         self,
@@ -247,8 +214,8 @@ class ServingPolicy:
             (K,) int32 rows; fewer than `size` when fewer are eligible.
         """
         question = Question(viewed_row, history, eligible, excluded, size)
-        self._check([question])
-        ranked = request.rank_banner(*self._asked([question]), *self._rank_arguments)
+        request.rank_first(*self._scored([question]), *self._rank_arguments)
+        ranked = int(self._scratch.found[0, POSITIONS])
         if ranked < 0:
             raise self._refusal(ranked, history)
         return self._scratch.banner[0, :ranked].copy()
@@ -306,25 +273,6 @@ class ServingPolicy:
             except HistoryNotReadable as problem:
                 return problem
         return PolicyError(f"version {self.version} gives scores that are not finite")
-
-
-def _groups(questions: Sequence[Question]) -> Iterator[Sequence[Question]]:
-    """Yield the questions in their order, those of one mask together, at most GROUP."""
-    start = 0
-    while start < len(questions):
-        mask, end = questions[start].eligible, start + 1
-        while end < min(start + GROUP, len(questions)) and questions[end].eligible is mask:
-            end += 1
-        yield questions[start:end]
-        start = end
-
-
-def _words(history: bytes) -> bytes:
-    """Return the whole words of a packed history: what is cut short is seen by the kernels."""
-    if not history:
-        return _NO_HISTORY
-    beyond = len(history) % _WORD
-    return history[:-beyond] if beyond else history
 
 
 def _vectors(

@@ -28,10 +28,9 @@ from service.intake import BROWSER, SERVER, Intake, Verdict
 from service.limits import BrowserRules
 from service.metrics import Metrics
 from service.recommendation import Recommender
-from service.routes import ByteRoute, Measured
+from service.routes import ByteRoute, JsonBytes, Measured
 from streams.port import Message
 
-_JSON: Final = "application/json"
 _BREATH: Final = 100
 """Events judged before other requests get a turn."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -117,7 +116,7 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
         on.api_keys.require(request, api_keys.RECOMMEND)
         body = await bodies.read_body(request, RECOMMEND_BYTES, bodies.JSON)
         answer = await on.recommender.recommend(bodies.decode_recommend(body))
-        return Response(answer, media_type=_JSON)
+        return JsonBytes(answer)
 
     @app.post("/events", **documents.EVENTS)
     async def events(request: Request) -> Response:
@@ -227,13 +226,13 @@ def _identifier(request: Request, name: str) -> str:
 
 
 def _accepted(answer: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(answer), 202, media_type=_JSON)
+    return JsonBytes(msgspec.json.encode(answer), 202)
 
 
 def _add_health_routes(app: FastAPI, on: Dependencies) -> None:
     @app.get("/livez", **documents.LIVEZ)
     async def livez(_: Request) -> Response:
-        return Response(b'{"status":"live"}', media_type=_JSON)
+        return JsonBytes(b'{"status":"live"}')
 
     @app.get("/readyz", **documents.READYZ)
     async def readyz(_: Request) -> Response:
@@ -241,9 +240,7 @@ def _add_health_routes(app: FastAPI, on: Dependencies) -> None:
         if not on.behaviour.ready:
             raise NotReady("no weights are loaded and warm yet")
         version = on.behaviour.state.policy_version
-        return Response(
-            f'{{"status":"ready","policy_version":{version}}}'.encode(), media_type=_JSON
-        )
+        return JsonBytes(f'{{"status":"ready","policy_version":{version}}}'.encode())
 
     @app.get("/metrics", **documents.METRICS)
     async def metrics(_: Request) -> Response:

@@ -4,13 +4,14 @@ import hashlib
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from schemas.events import Arm
 
 _SPAN: Final = float(2**64)
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(msgspec.Struct, frozen=True):
     """The arm of one request and the unit of evidence it counts under."""
 
     arm: Arm

@@ -4,9 +4,9 @@ The ladder never fails: each rung that could not serve leaves its reason.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import structlog
@@ -21,8 +21,7 @@ POLICY_FAILED: Final = "policy_failed"
 NO_POPULARITY: Final = "no_popularity"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True):
     """What fills the free positions.
 
     Attributes:

@@ -6,9 +6,9 @@ state: everything an answer says comes from one snapshot.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -40,8 +40,7 @@ FEW_ELIGIBLE: Final = "fewer_than_five_eligible"
 NONE_ELIGIBLE: Final = "none_eligible"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(msgspec.Struct, frozen=True):
     """One request, ready for the policy.
 
     Attributes:

@@ -1,6 +1,6 @@
 """What the log keeps of a recommendation: everything that every probability is given."""
 
-from dataclasses import dataclass
+import msgspec
 
 from policy.serving import Question
 from projections.catalogue import Catalogue
@@ -13,8 +13,7 @@ from service.choice import Choice
 from streams.port import Message
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
+class Issue(msgspec.Struct, frozen=True):
     """The identity of one recommendation.
 
     Attributes:
@@ -32,8 +31,7 @@ class Issue:
     assignment: Assignment
 
 
-@dataclass(frozen=True, slots=True)
-class Banner:
+class Banner(msgspec.Struct, frozen=True):
     """What is shown.
 
     Attributes:
@@ -47,8 +45,7 @@ class Banner:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
+class Drawn(msgspec.Struct, frozen=True):
     """A recommendation on its way to the log; encoding it is left to the appender's thread."""
 
     fact: Recommended

@@ -1,15 +1,15 @@
 """Who asks for a banner: a pseudonym and a history, or nobody known."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from projections.errors import HistoryUnavailable
 
 HISTORY_UNAVAILABLE: Final = "history_unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class Shopper:
+class Shopper(msgspec.Struct, frozen=True):
     """Who asks.
 
     Attributes:

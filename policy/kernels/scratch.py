@@ -2,14 +2,18 @@
 
 from typing import Final
 
+import numpy as np
+
 from policy.architecture import (
     FULL_CANDIDATES,
     NEIGHBOURS,
     TOP_CANDIDATES,
     UNIFORM_CANDIDATES,
+    VECTOR,
 )
 from policy.kernels.encoder import ENCODER_FLOATS
-from policy.kernels.layout import GROUPS
+from policy.kernels.layout import GROUPS, TILE, tile_count
+from policy.kernels.packing import packed_bytes
 from policy.kernels.plackett_luce import BLOCK
 from policy.kernels.repeats import REPEAT_FLOATS
 from policy.kernels.selection import BINS
@@ -47,3 +51,35 @@ FLOATS: Final = WEIGHTS_AT + MOST_CANDIDATES
 
 TOUCHED: Final = (RECENT_PURCHASES + 1) * NEIGHBOURS
 """Rows of a request whose terms the co-purchase neighbours changed."""
+
+# Columns of what is asked and found, a line per request.
+VIEWED, WORDS, EXCLUDED, SIZE = range(4)
+"""Columns of what is asked: row of the product viewed (-1: none), how many words of the histories
+and how many excluded rows are this request's, how many positions."""
+CANDIDATES, POSITIONS, PACKED_END = range(3)
+FOUND: Final = 3
+"""Columns of what is found: candidates (below 0 when it cannot be done, see `scoring`), positions
+drawn, where in `packed` this request's candidates end."""
+
+
+class Scratch:
+    """Space for a group of requests at a time."""
+
+    def __init__(self, products: int) -> None:
+        tiles = tile_count(products)
+        self.scores = np.zeros((GROUP, tiles * TILE), np.float32)
+        self.terms = np.zeros((GROUP, tiles * TILE), np.float32)
+        self.users = np.zeros((GROUP, VECTOR), np.float32)
+        self.touched = np.zeros((GROUP, TOUCHED), np.int32)
+        self.prepared = np.zeros((GROUP, 2), np.int64)
+        self.planes = np.zeros((PLANES, tiles * TILE), np.float32)
+        self.flags = np.zeros(tiles * TILE, np.uint8)
+        self.rows = np.zeros(tiles * TILE, np.int32)
+        self.counts = np.zeros(tiles, np.int32)
+        self.integers = np.zeros(INTEGERS, np.int32)
+        self.floats = np.zeros(FLOATS, np.float32)
+        self.sums = np.zeros(BLOCKS, np.float64)
+        self.packed = np.zeros(GROUP * packed_bytes(products), np.uint8)
+        self.found = np.zeros((GROUP, FOUND), np.int64)
+        self.banner = np.zeros((GROUP, BANNER_SIZE), np.int32)
+        self.log_probs = np.zeros((GROUP, BANNER_SIZE), np.float32)

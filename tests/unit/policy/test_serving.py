@@ -253,7 +253,7 @@ def test_serving_never_imports_torch() -> None:
 
 
 def test_compiled_code_on_disk_belongs_to_this_source() -> None:
-    cells = request._draw_banners.py_func.__closure__
+    cells = request._draw_group.py_func.__closure__
 
     assert FINGERPRINT in [cell.cell_contents for cell in cells]
 
