@@ -1,56 +1,108 @@
 """Recorded log-probabilities of a benchmark's banners against float64 (the same weights)."""
 
 from collections.abc import Iterator
-from itertools import islice
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from load.installation import Installation
 from policy import reference
 from policy.context import Context
+from policy.features import ProductFeatures
+from policy.registry import Registry
 from schemas import candidates, history
 from schemas.codec import decode_event
+from schemas.errors import SchemaError
 from schemas.events import Recommended
+from streams.port import Log, Partition
+from streams.topics import EVENTS
 
-_RECORDS_PER_POLL: Final = 500
+_RECORDS_PER_POLL: Final = 4
+_POLL_SECONDS: Final = 0.2
+_EVENTS: Final = Partition(EVENTS.name, 0)
 
 
-def worst_error(installed: Installation, *, banners: int) -> tuple[float, int]:
-    """Return the largest absolute error of any position in nats, and how many banners were read.
+@dataclass(frozen=True, slots=True)
+class Exactness:
+    """How far the recorded log-probabilities are from float64, in nats.
+
+    Attributes:
+        banners: how many were recomputed.
+        worst: the largest error of any position.
+        p99: of all positions.
+    """
+
+    banners: int
+    worst: float
+    p99: float
+
+
+class Recomputed:
+    """The policies of a registry in float64, each compiled once."""
+
+    def __init__(self, registry: Registry, features: ProductFeatures) -> None:
+        self._registry = registry
+        self._features = features
+        self._compiled: dict[int, tuple[reference.Weights, reference.Products]] = {}
+
+    def errors(self, event: Recommended) -> npt.NDArray[np.float64]:
+        """Return (K',) absolute errors of the drawn positions, in nats."""
+        weights, products = self._policy(event.policy_version)
+        context = Context(event.viewed_row, history.unpack(event.history))
+        rows = candidates.unpack(event.candidates)
+        scores = reference.scores(weights, products, self._features, context)[rows]
+        drawn = [k for k, log_prob in enumerate(event.log_probs) if log_prob is not None]
+        banner = np.searchsorted(rows, [event.rows[k] for k in drawn])
+        expected = reference.position_log_prob(scores, banner)
+        recorded = np.array([event.log_probs[k] for k in drawn], np.float64)
+        return np.abs(expected - recorded)
+
+    def _policy(self, version: int) -> tuple[reference.Weights, reference.Products]:
+        if version not in self._compiled:
+            weights = self._registry.load(version).weights
+            compiled = reference.compile_products(weights, self._features)
+            self._compiled[version] = weights, compiled
+        return self._compiled[version]
+
+
+def exactness(installed: Installation, *, banners: int) -> Exactness:
+    """Return the errors of banners that a policy drew, taken evenly from the whole log.
 
     Args:
         installed: its log and registry.
-        banners: at most so many banners drawn by a policy.
+        banners: about so many.
     """
-    features = installed.catalogue().features
-    registry = installed.registry()
-    compiled: dict[int, tuple[reference.Weights, reference.Products]] = {}
-    worst, looked_at = 0.0, 0
-    for event in islice(_drawn(installed), banners):
-        if event.policy_version not in compiled:
-            weights = registry.load(event.policy_version).weights
-            compiled[event.policy_version] = weights, reference.compile_products(weights, features)
-        of_version, products = compiled[event.policy_version]
-        context = Context(event.viewed_row, history.unpack(event.history))
-        rows = candidates.unpack(event.candidates)
-        scores = reference.scores(of_version, products, features, context)[rows]
-        expected = reference.position_log_prob(scores, np.searchsorted(rows, event.rows))
-        recorded = np.array(event.log_probs, np.float64)
-        worst = max(worst, float(np.abs(expected - recorded).max()))
-        looked_at += 1
-    return worst, looked_at
-
-
-def _drawn(installed: Installation) -> Iterator[Recommended]:
+    recomputed = Recomputed(installed.registry(), installed.catalogue().features)
     log = installed.log()
-    consumer = log.consumer(["events"], group=None)
     try:
-        while records := consumer.poll(max_records=_RECORDS_PER_POLL, timeout_seconds=0.2):
-            for record in records:
-                event = decode_event(record.value)
-                if isinstance(event, Recommended) and event.trainable:
-                    yield event
+        errors = [recomputed.errors(event) for event in _drawn(log, banners)]
+    finally:
+        log.close()
+    all_errors = np.concatenate([*errors, np.zeros(0)])
+    if not len(all_errors):
+        return Exactness(0, float("nan"), float("nan"))
+    return Exactness(len(errors), float(all_errors.max()), float(np.quantile(all_errors, 0.99)))
+
+
+def _drawn(log: Log, banners: int) -> Iterator[Recommended]:
+    end = log.end_offsets(EVENTS.name)[_EVENTS]
+    consumer = log.consumer([EVENTS.name], group=None)
+    try:
+        for offset in np.unique(np.linspace(0, max(end - 1, 0), banners).astype(int)).tolist():
+            consumer.seek(_EVENTS, offset)
+            records = consumer.poll(max_records=_RECORDS_PER_POLL, timeout_seconds=_POLL_SECONDS)
+            events = (_trainable(record.value) for record in records)
+            yield from (event for event in list(events)[:1] if event is not None)
     finally:
         consumer.close()
-        log.close()
+
+
+def _trainable(value: bytes | None) -> Recommended | None:
+    """Return a banner that the live policy drew; None: the record is something else."""
+    try:
+        event = decode_event(value)
+    except SchemaError:
+        return None
+    return event if isinstance(event, Recommended) and event.trainable else None
