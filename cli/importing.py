@@ -182,7 +182,10 @@ def past_orders(log: Log, watch: Watch) -> "list[PastOrder]":
 
 
 def _person_event(record: Record) -> Purchase | UserErased | None:
-    """Return a purchase or an erasure; None for everything else, which is not even decoded."""
+    """Return a purchase or an erasure; None for everything else, which is mostly not even decoded.
+
+    Of an order for an anonymous banner it is the copy under the shopper's own key.
+    """
     told = record.value or b""
     if b'"type":"purchase"' not in told and b'"type":"user_erased"' not in told:
         return None
@@ -190,7 +193,9 @@ def _person_event(record: Record) -> Purchase | UserErased | None:
         event = decode_event(told)
     except SchemaError:  # the aggregator buries it with its reason
         return None
-    return event if isinstance(event, Purchase | UserErased) else None
+    if not isinstance(event, Purchase | UserErased) or event.user_key != record.key:
+        return None
+    return event
 
 
 def _imported_before(log: Log) -> set[str]:

@@ -156,7 +156,8 @@ class Absorber:
         """
         named = event.recommendation_id
         if named is not None and not named.endswith("-" + key.hex()):
-            return Absorbed("forged", changed=False)
+            for_history = isinstance(event, Purchase) and event.user_key == key
+            return Absorbed("ignored" if for_history else "forged", changed=False)
         if event.source == IMPORTED and isinstance(event, Purchase):
             return Absorbed("ignored", changed=False)
         if named is None and isinstance(event, Click | AddToCart):

@@ -127,8 +127,7 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
         messages: list[Message] = []
         for number, event in enumerate(bodies.decode_events(body), start=1):
             verdict = _judged(on, request, event, trusted=trusted)
-            if verdict.message is not None:
-                messages.append(verdict.message)
+            messages += verdict.messages
             results.append(EventResult(
                 event_id=event.event_id, outcome=verdict.outcome, reason=verdict.reason
             ))  # fmt: skip
@@ -158,8 +157,9 @@ def _judged(
     if verdict is None:
         rows = on.behaviour.state.catalogue.row_of
         verdict = on.intake.judge(event, SERVER if trusted else BROWSER, rows, now_ms)
-        if not trusted and event.attribution_token and verdict.message and verdict.message.key:
-            verdict = on.browser_rules.excess(verdict.message.key, now_ms) or verdict
+        key = verdict.messages[0].key if verdict.messages else None
+        if not trusted and event.attribution_token and key:
+            verdict = on.browser_rules.excess(key, now_ms) or verdict
     on.metrics.events.labels(event.type, verdict.outcome).inc()
     return verdict
 

@@ -104,18 +104,18 @@ class Inbox:
             raws = _events_of(record.value)
         except ServiceError as fault:
             return [self._dead(record, record.value, str(fault))]
-        return [self._output(record, raw) for raw in raws]
+        return [output for raw in raws for output in self._judged(record, raw)]
 
-    def _output(self, record: Record, raw: bytes) -> Output:
+    def _judged(self, record: Record, raw: bytes) -> list[Output]:
         event = bodies.read_event(raw)
         if isinstance(event, bodies.Unreadable):
             self._metrics.events.labels("unreadable", "invalid").inc()
-            return self._dead(record, raw, event.reason)
+            return [self._dead(record, raw, event.reason)]
         verdict = self._intake.judge(event, intake.SERVER, self._rows(), self._clock())
         self._metrics.events.labels(event.type, verdict.outcome).inc()
-        if verdict.message is None:
-            return self._dead(record, raw, f"{verdict.outcome}: {verdict.reason}")
-        return Output(_EVENTS, verdict.message.key, verdict.message.value)
+        if not verdict.messages:
+            return [self._dead(record, raw, f"{verdict.outcome}: {verdict.reason}")]
+        return [Output(_EVENTS, message.key, message.value) for message in verdict.messages]
 
     @staticmethod
     def _dead(record: Record, value: bytes, reason: str) -> Output:

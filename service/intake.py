@@ -56,11 +56,16 @@ BROWSER: Final = Producer(trusted=False)
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What becomes of one event: with `accepted` the message to append, else the reason."""
+    """What becomes of one event: with `accepted` the messages to append together, else the reason.
+
+    The first message is keyed to meet the event's banner. An order for an anonymous banner that
+    names its shopper has a second, keyed by the shopper, because a history is written by the owner
+    of its shopper's partition alone; where the key is not the named banner's it earns nothing.
+    """
 
     outcome: Outcome
     reason: str | None = None
-    message: Message | None = None
+    messages: tuple[Message, ...] = ()
 
 
 class _Refused(Exception):
@@ -91,11 +96,13 @@ class Intake:
             now_ms: the service's time, milliseconds since 1970.
         """
         try:
-            return Verdict("accepted", message=self._accepted(event, producer, rows, now_ms))
+            return Verdict("accepted", messages=self._accepted(event, producer, rows, now_ms))
         except _Refused as refusal:
             return refusal.verdict
 
-    def _accepted(self, event: EventIn, producer: Producer, rows: Rows, now_ms: int) -> Message:
+    def _accepted(
+        self, event: EventIn, producer: Producer, rows: Rows, now_ms: int
+    ) -> tuple[Message, ...]:
         if event.type in _SERVER_ONLY and not producer.trusted:
             raise _Refused("forged", f"a {event.type} needs a key with the scope events:server")
         _check_names(event)
@@ -111,7 +118,9 @@ class Intake:
             user_key=user_key,
             source=event.source,
         )
-        return Message(key, encode(_fact(event, reported, rows)))
+        value = encode(_fact(event, reported, rows))
+        keys = dict.fromkeys((key, user_key or key) if event.type == "purchase" else (key,))
+        return tuple(Message(each, value) for each in keys)
 
     def _routing_key(self, event: EventIn, user_key: bytes | None) -> bytes:
         """Return the key under which the event meets its banner."""

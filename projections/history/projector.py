@@ -195,7 +195,8 @@ class HistoryProjector:
         if len(event.user_key) != ROUTING_KEY_BYTES:
             self._metrics.unreadable.inc()
             return None
-        return event
+        # Of an order for an anonymous banner, the copy that lies where the shopper's others do.
+        return event if event.user_key == record.key else None
 
     def _check_store(self) -> None:
         stored = self._store.positions()

@@ -140,6 +140,39 @@ def test_a_refund_leaves_the_history_as_it_was(shop: Shop) -> None:
     assert shop.shoppers() == before
 
 
+def test_a_history_is_written_from_its_shoppers_own_partition_alone(shop: Shop) -> None:
+    shop.happens(purchase(1), key=b"abanner1")
+    shop.follow()
+    assert shop.shoppers() == {}
+
+    shop.happens(purchase(1), key=ANN)
+    shop.follow()
+    assert rows_of(shop, ANN) == [1]
+
+
+def test_promise_10_an_erased_user_is_gone_at_once_and_after_any_rebuild(shop: Shop) -> None:
+    shop.happens(purchase(1), purchase(7, user_key=BOB))
+    shop.happens(purchase(2, user_key=BOB), key=BOB)
+    shop.follow()
+    assert ANN in shop.store.load([ANN])
+
+    shop.happens(erased())
+    shop.follow()
+    assert list(shop.shoppers()) == [BOB]
+    shop.projector.close()
+    shop.store.close()
+    files = b"".join(file.read_bytes() for file in shop.folder.glob("history.sqlite*"))
+    assert BOB in files
+    assert ANN not in files
+
+    shop.store = SqliteHistoryStore(shop.folder / "history.sqlite")
+    shop.store.clear()
+    shop.projector = shop.new_projector()
+    shop.follow()
+    assert list(shop.shoppers()) == [BOB]
+    assert rows_of(shop, BOB) == [2]
+
+
 def test_an_erased_user_is_forgotten_and_may_come_back(shop: Shop) -> None:
     shop.happens(purchase(1))
     shop.happens(purchase(2, user_key=BOB), key=BOB)

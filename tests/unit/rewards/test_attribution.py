@@ -274,6 +274,15 @@ def test_a_shopper_who_signs_in_after_an_anonymous_banner_still_rewards_it(shop,
     assert told.revisions() == [("1", 0, (1.0, 0.0, 0.0))]
 
 
+def test_the_copy_of_an_order_that_lies_with_its_shopper_earns_nothing(shop, story):
+    told = story().at(0, shop.recommended(1))
+
+    told.at(1, shop.purchase("a", rec=shop.rec(7, key=shop.STRANGER), user_key=shop.KEY))
+
+    assert told.outcomes[1:] == ["ignored"]
+    assert told.at(60).revisions() == [("1", 0, (0.0, 0.0, 0.0))]
+
+
 def test_an_event_that_names_a_banner_of_long_ago_is_late(shop, story):
     told = story()
 

@@ -141,7 +141,7 @@ def test_a_duplicate_recommendation_is_never_rewarded_again(shop, story):
     assert told.revisions() == [("1", 0, (0.0, 0.0, 0.0))]
 
 
-def test_an_erased_user_leaves_only_ids_and_what_was_seen_still_counts(shop, story):
+def test_promise_10_an_erased_user_leaves_only_ids_and_what_was_seen_still_counts(shop, story):
     told = story().at(0, shop.recommended(1), shop.recommended(2, deferred=True))
     told.at(1, shop.purchase("x"))
     told.fold.changes()

@@ -1,6 +1,7 @@
 import pytest
 
 from schemas import events
+from schemas.codec import decode_event
 from schemas.events import Line
 
 NOW_MS = 1_700_000_000_000
@@ -50,6 +51,31 @@ def test_events_go_where_their_banner_is(shop, event, key_of):
     keys = [record.key for record in shop.records("events")][2:]
     anonymous_key = bytes.fromhex(anonymous["recommendation_id"].split("-")[1])
     assert keys == [key_of("u1"), anonymous_key, key_of("u1")]
+
+
+def test_an_order_for_an_anonymous_banner_goes_to_the_banner_and_to_its_shopper(
+    shop, event, key_of
+):
+    anonymous = shop.recommend()["recommendation_id"]
+    anonymous_key = bytes.fromhex(anonymous.split("-")[1])
+
+    outcomes = shop.outcomes(
+        event(event_id="1", type="purchase", recommendation_id=anonymous, user_id="u1"),
+        event(event_id="2", type="purchase", recommendation_id=anonymous, user_id=None),
+        event(event_id="3", type="purchase", user_id="u1"),
+        event(event_id="4", type="refund", recommendation_id=anonymous, user_id="u1"),
+    )
+
+    assert outcomes == ["accepted"] * 4
+    _, *records = shop.records("events")
+    told = [(decode_event(record.value).event_id, record.key) for record in records]
+    assert told == [
+        ("1", anonymous_key),
+        ("1", key_of("u1")),
+        ("2", anonymous_key),
+        ("3", key_of("u1")),
+        ("4", anonymous_key),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -173,7 +173,9 @@ def test_a_failed_commit_gives_the_group_back_and_the_next_poll_begins_anew(path
         reader.close()
 
 
-def test_trimming_drops_what_is_older_and_moves_the_start(path: Path) -> None:
+def test_promise_10_what_is_older_than_the_retention_time_is_gone_from_the_bytes(
+    path: Path,
+) -> None:
     now = [0]
     with closing(LocalLog(path, clock=lambda: now[0])) as log:
         for at_ms in (10, 20, 30):
