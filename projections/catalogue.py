@@ -19,10 +19,10 @@ from projections.errors import CatalogueNotReadable
 from schemas.codec import decode_product
 from schemas.errors import SchemaError
 from schemas.products import Product, ProductUpserted
-from streams.port import Log, Partition, Record
+from streams.port import Consumer, Log, Partition, Record
 from streams.topics import PRODUCTS
 
-__all__ = ["Catalogue", "CatalogueProjection", "catalogue_at", "read_catalogue"]
+__all__ = ["Catalogue", "CatalogueProjection", "catalogue_at", "read_catalogue", "read_up_to"]
 
 log = structlog.get_logger(__name__)
 
@@ -169,23 +169,34 @@ def read_catalogue(
     end = products.end_offsets(PRODUCTS.name).get(partition, 0)
     if up_to is not None and up_to > end:
         raise CatalogueNotReadable(f"version {up_to} was asked, the log ends at {end}")
-    goal = end if up_to is None else up_to
     projection = CatalogueProjection(on_unreadable=on_unreadable)
     consumer = products.consumer([PRODUCTS.name], group=None)
     try:
-        empty_polls = 0
-        while projection.current.version < goal:
-            records = consumer.poll(max_records=_RECORDS, timeout_seconds=_POLL_SECONDS)
-            projection.apply([record for record in records if record.offset < goal])
-            if records and records[-1].offset + 1 >= goal:
-                break
-            empty_polls = 0 if records else empty_polls + 1
-            if empty_polls == _EMPTY_POLLS:
-                at = projection.current.version
-                raise CatalogueNotReadable(f"nothing can be read between offset {at} and {goal}")
+        read_up_to(projection, consumer, end if up_to is None else up_to)
     finally:
         consumer.close()
     return projection.current
+
+
+def read_up_to(projection: CatalogueProjection, consumer: Consumer, goal: int) -> None:
+    """Bring a projection to a version that the log reaches; its consumer stands where it stands.
+
+    A broker's consumer has nothing at its first polls: an empty poll is not the end.
+
+    Raises:
+        CatalogueNotReadable: nothing came for half a minute.
+        LogUnavailable: the log cannot be reached.
+    """
+    empty_polls = 0
+    while projection.current.version < goal:
+        records = consumer.poll(max_records=_RECORDS, timeout_seconds=_POLL_SECONDS)
+        projection.apply([record for record in records if record.offset < goal])
+        if records and records[-1].offset + 1 >= goal:
+            return
+        empty_polls = 0 if records else empty_polls + 1
+        if empty_polls == _EMPTY_POLLS:
+            at = projection.current.version
+            raise CatalogueNotReadable(f"nothing can be read between offset {at} and {goal}")
 
 
 def catalogue_at(products: Log, version: int) -> Catalogue:

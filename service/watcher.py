@@ -16,7 +16,7 @@ import numpy.typing as npt
 import structlog
 
 from policy.registry import Registry
-from projections.catalogue import Catalogue, CatalogueProjection
+from projections.catalogue import Catalogue, CatalogueProjection, read_up_to
 from schemas.codec import encode
 from schemas.policies import Announcement
 from service.behaviour import Behaviour, ServingState
@@ -106,11 +106,16 @@ class Watcher:
         return changed
 
     def _followed(self) -> Catalogue:
-        """Return the catalogue after everything the log holds now; the last one without a log."""
+        """Return the catalogue after everything the log holds now; the last one without a log.
+
+        A new consumer is first read up to the log's end, so that no server shows half a catalogue.
+        """
         try:
             if self._consumer is None:
                 self._consumer = self._log.consumer([PRODUCTS.topic], group=None)
                 self._consumer.seek(PRODUCTS, self._projection.current.version)
+                end = self._log.end_offsets(PRODUCTS.topic)[PRODUCTS]
+                read_up_to(self._projection, self._consumer, end)
             while records := self._consumer.poll(max_records=_RECORDS, timeout_seconds=0.0):
                 self._projection.apply(records)
         except LogUnavailable:

@@ -1,5 +1,6 @@
 """Swaps: what the live pointer names serves, unless it is rejected."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,7 +19,7 @@ from service.metrics import Metrics
 from service.watcher import Watcher
 from streams.errors import LogUnavailable
 from streams.local import LocalLog
-from streams.port import Message
+from streams.port import Consumer, Message, Record
 
 NOW_MS = 1_700_000_000_000
 
@@ -69,11 +70,27 @@ class Shelf:
         return self.snapshots[version]
 
 
+class Waking:
+    """A consumer of a broker: its first polls find nothing, then a record at a time comes."""
+
+    def __init__(self, consumer: Consumer, polls: int) -> None:
+        self._consumer = consumer
+        self._polls = polls
+        self.seek, self.close = consumer.seek, consumer.close
+
+    def poll(self, *, max_records: int, timeout_seconds: float) -> Sequence[Record]:
+        self._polls -= 1
+        if self._polls >= 0 or timeout_seconds == 0:
+            return []
+        return self._consumer.poll(max_records=1, timeout_seconds=0.0)
+
+
 class Ring:
     """A watcher over an embedded log and a shelf of snapshots."""
 
     def __init__(self, folder) -> None:
         self.reachable = True
+        self.polls_before_the_first = 0
         self.log = LocalLog(folder / "log.sqlite", clock=lambda: NOW_MS)
         self.shelf = Shelf()
         self.metrics = Metrics(CollectorRegistry())
@@ -102,7 +119,12 @@ class Ring:
     def consumer(self, topics, *, group):
         if not self.reachable:
             raise LogUnavailable("away")
-        return self.log.consumer(topics, group=group)
+        consumer = self.log.consumer(topics, group=group)
+        polls = self.polls_before_the_first
+        return Waking(consumer, polls) if polls else consumer
+
+    def end_offsets(self, topic):
+        return self.log.end_offsets(topic)
 
     def sell(self, first: int, last: int, **changes) -> None:
         self.log.append(
@@ -229,6 +251,14 @@ def test_at_the_start_the_newest_snapshot_that_may_serve_does(ring):
 
     assert ring.state.policy_version == 4
     assert [told.kind for told in ring.told()] == ["rejected", "rejected", "served"]
+
+
+def test_the_first_look_waits_until_a_broker_has_given_the_whole_catalogue(ring):
+    ring.polls_before_the_first = 3
+
+    ring.watcher.step()
+
+    assert len(ring.state.catalogue) == 6
 
 
 def test_without_any_snapshot_the_catalogue_still_serves(ring):
