@@ -4,6 +4,7 @@ Nothing is believed: size, digest, names, shapes, types, finite numbers, ranges,
 safetensors by itself loads flipped bits and NaN without a word. Nothing is ever unpickled.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -29,6 +30,9 @@ MANIFEST_FILE: Final = "manifest.json"
 _MANIFEST_BYTES: Final = 16 * 1024 * 1024
 _HEADER_BYTES: Final = 64 * 1024
 """Room for safetensors' own header beside the tensors."""
+_NOT_A_FILE: Final = frozenset(
+    {errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EACCES, errno.ENXIO}
+)
 
 Weights = Mapping[str, npt.NDArray[np.generic]]
 
@@ -179,6 +183,8 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
         finally:
             os.close(opened)
     except OSError as problem:
+        if problem.errno not in _NOT_A_FILE:
+            raise  # too many open files, a disk that fails: says nothing about the snapshot
         raise SnapshotRejected(f"{folder.name}/{name}: {problem.strerror}") from problem
     with os.fdopen(file, "rb") as stream:
         status = os.fstat(stream.fileno())

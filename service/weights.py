@@ -34,7 +34,8 @@ class Kept:
 class Weights:
     """Follows the live pointer.
 
-    A snapshot that is rejected changes nothing, and is not tried again until the pointer moves.
+    A snapshot that is rejected changes nothing, and is not tried again until the pointer moves. One
+    that cannot be read just now (too many open files, a failing disk) is tried again at every look.
 
     Args:
         registry: the truth of what is live.
@@ -68,6 +69,9 @@ class Weights:
             live = self._first(acceptable, features, known) or self.live
         except CatalogueBehind:
             return False  # the next look knows more products
+        except OSError as problem:
+            self._say_once("snapshot_unreadable", problem)
+            return False
         self._tried = pointer
         changed = live is not self.live or foundation is not self.foundation
         self.live, self.foundation = live, foundation
@@ -77,10 +81,14 @@ class Weights:
         try:
             return self._registry.live()
         except (PolicyError, OSError) as problem:
-            if str(problem) != self._unreadable:  # once, not ten times a second
-                log.warning("live_pointer_unreadable", problem=str(problem))
-                self._unreadable = str(problem)
+            self._say_once("live_pointer_unreadable", problem)
             return None
+
+    def _say_once(self, event: str, problem: Exception) -> None:
+        """Log a problem that would come again ten times a second."""
+        if str(problem) != self._unreadable:
+            log.warning(event, problem=str(problem))
+            self._unreadable = str(problem)
 
     def fits(self, features: ProductFeatures) -> bool:
         """Return True when what is held was compiled for these features."""
@@ -113,7 +121,7 @@ class Weights:
                 raise CatalogueBehind(f"version {version} knows more products than we do")
             policy = ServingPolicy.compile(snapshot.weights, features, version=version)
             policy.warm_up()
-        except (PolicyError, OSError) as problem:
+        except PolicyError as problem:
             log.warning("snapshot_rejected", version=version, problem=str(problem))
             self._rejected(version, str(problem))
             return None

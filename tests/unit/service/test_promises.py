@@ -209,6 +209,15 @@ def test_promise_9_a_token_ends_with_its_attribution_window(guarded, event):
     assert shop.outcomes(click_on(event, answer), headers=BROWSER_KEY) == ["invalid"]
 
 
+def test_an_order_service_may_report_an_order_after_its_token_has_ended(guarded, event):
+    shop, answer = guarded
+    shop.clock.pass_seconds(30 * 86_400)
+
+    order = click_on(event, answer) | {"type": "purchase", "user_id": "u1"}
+
+    assert shop.outcomes(order, headers=SERVER_KEY) == ["accepted"]
+
+
 def test_no_raw_user_id_reaches_log_or_metrics(shop, event):
     shop.recommend(user_id="somebody@example.org")
     shop.report(event(user_id="somebody@example.org"))

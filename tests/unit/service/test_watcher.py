@@ -44,6 +44,7 @@ class Shelf:
         self.snapshots: dict[int, SimpleNamespace] = {}
         self.pointer: Live | None = None
         self.loads: list[int] = []
+        self.failing = False
 
     def put(self, version: int, *, products: int = 6, learned: tuple[int, ...] = ()) -> None:
         manifest = SimpleNamespace(version=version, products=products, learned_events_ms=learned)
@@ -65,6 +66,8 @@ class Shelf:
 
     def load(self, version: int) -> SimpleNamespace:
         self.loads.append(version)
+        if self.failing:
+            raise OSError(24, "Too many open files")
         if version not in self.snapshots:
             raise SnapshotRejected("sha256 differs")
         return self.snapshots[version]
@@ -259,6 +262,21 @@ def test_the_first_look_waits_until_a_broker_has_given_the_whole_catalogue(ring)
     ring.watcher.step()
 
     assert len(ring.state.catalogue) == 6
+
+
+def test_a_snapshot_that_cannot_be_read_just_now_is_not_rejected_but_tried_again(ring):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.shelf.failing = True
+    ring.watcher.step()
+    assert not ring.behaviour.ready
+    assert len(ring.state.catalogue) == 6
+
+    ring.shelf.failing = False
+    ring.watcher.step()
+
+    assert ring.state.policy_version == 1
+    assert [told.kind for told in ring.told()] == ["served"]
 
 
 def test_without_any_snapshot_the_catalogue_still_serves(ring):
