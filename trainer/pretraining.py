@@ -38,7 +38,7 @@ class PretrainingSettings:
     """How the foundation is trained.
 
     Attributes:
-        softmax_epochs, softmax_rate: the first stage (Adam's learning rate).
+        softmax_epochs, softmax_rate: the first stage (Adam's learning rate of the vectors).
         logistic_epochs, logistic_rate: the second stage, kept only where it helps.
         held_out_share: the last orders by time that judge.
         most_orders: only so many, the latest, are learned from (histories count all).
@@ -48,9 +48,9 @@ class PretrainingSettings:
     """
 
     softmax_epochs: int = 2
-    softmax_rate: float = 2e-3
+    softmax_rate: float = 1e-3
     logistic_epochs: int = 1
-    logistic_rate: float = 1e-3
+    logistic_rate: float = 5e-4
     held_out_share: float = 0.15
     most_orders: int = 300_000
     threads: int = 1
@@ -158,6 +158,7 @@ class _Workshop:
             self._train(supervision, stage, told)
         weights = supervision.averaged().weights()
         weights["sharpness"][:] = report.sharpness
+        told(1.0)
         return weights
 
     def _train(self, supervision: Supervision, stage: Stage, told: Told) -> None:

@@ -23,6 +23,8 @@ from trainer.past_orders import Replay
 
 Places = npt.NDArray[np.int64]
 Stage = Literal["softmax", "logistic"]
+_TERMS: Final = ("repeat_", "copurchase_", "bias_", "log_odds")
+"""Beginnings of the names of what is not part of a product's or shopper's vector."""
 _STEPS: Final = 160
 _FEWEST_IN_BATCH: Final = 32
 
@@ -40,6 +42,10 @@ class SupervisionSettings:
             groups: otherwise every basket sees itself.
         average_kept: share of the moving average of the weights that each step keeps; the average
             foretells better than the weights it is made of.
+        terms_rate: how much faster than the product vectors the terms learn that many orders share:
+            repeats, co-purchases, biases. At one rate the vectors have learned single orders by
+            heart before the terms have learned what is bought again: real held-out orders, hits of
+            5: .824 at 2e-3 for all, .839 at 1e-3 and ten times that (own frequent products: .813).
         every_product_up_to: beyond so many products, a batch is scored on what it bought, what its
             shoppers buy again, and as many drawn uniformly, weighted for those left out.
     """
@@ -48,6 +54,7 @@ class SupervisionSettings:
     view_share: float = 0.5
     folds: int = 4
     average_kept: float = 0.99
+    terms_rate: float = 10.0
     every_product_up_to: int = 10_000
 
 
@@ -144,18 +151,23 @@ class Supervision:
     def train(
         self, stage: Stage, *, epochs: int, rate: float, told: Callable[[float], None]
     ) -> None:
-        """Run one stage, "softmax" or "logistic", with an Adam of its own.
+        """Run one stage, "softmax" or "logistic", with an Adam of its own; vectors learn at `rate`.
 
         Afterwards the policy has the co-purchases of all shoppers of its orders.
         """
-        optimiser = Adam([*self.policy.named_parameters(), ("log_odds", self._log_odds)])
+        parameters = dict(self.policy.named_parameters()) | {"log_odds": self._log_odds}
+        terms = [each for each in parameters.items() if each[0].startswith(_TERMS)]
+        vectors = [each for each in parameters.items() if not each[0].startswith(_TERMS)]
+        optimisers = [(Adam(terms), self._settings.terms_rate * rate), (Adam(vectors), rate)]
         steps = [step for _ in range(epochs) for step in self._epoch()]
         for done, (fold, places) in enumerate(steps):
             self._use(self._tables[fold])
             loss = self._loss(stage, places)
-            optimiser.zero_grad()
+            for optimiser, _ in optimisers:
+                optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step(rate)
+            for optimiser, its_rate in optimisers:
+                optimiser.step(its_rate)
             self._steps += 1
             self._follow()
             told((done + 1) / len(steps))
