@@ -15,26 +15,12 @@ from console.reading import offset_at, read_to_end
 from schemas.codec import decode_event, decode_reward
 from schemas.errors import SchemaError
 from schemas.events import Event, Purchase, Recommended, Refund, Reported
-from schemas.identity import split_recommendation_id
+from schemas.identity import minted_ms, split_recommendation_id
 from streams.port import Log, Partition, Record, partition_of
 from streams.topics import EVENTS, REWARDS
 
-_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _CLOCKS_APART_MS: Final = 60_000
 """The service's clock, which stamps the id, may be so far ahead of the log's."""
-
-
-def ulid_ms(recommendation_id: str) -> int:
-    """Return the time inside a recommendation id, milliseconds since 1970.
-
-    Example:
-        >>> ulid_ms("01ARYZ6S410000000000000000-0000000000000000")
-        1469918176385
-    """
-    number = 0
-    for letter in recommendation_id[:10]:
-        number = number * 32 + _CROCKFORD.index(letter)
-    return number
 
 
 class Explainer:
@@ -67,7 +53,7 @@ class Explainer:
             LogUnavailable: the log cannot be reached.
         """
         _, key = split_recommendation_id(recommendation_id)
-        since_ms = ulid_ms(recommendation_id) - _CLOCKS_APART_MS
+        since_ms = minted_ms(recommendation_id) - _CLOCKS_APART_MS
         events = Partition(EVENTS.name, partition_of(key, self._log.partitions(EVENTS.name)))
         found = self._events(events, key, recommendation_id, since_ms)
         names = Names(self._catalogue())

@@ -8,6 +8,7 @@ import msgspec
 from rewards import attribution
 from rewards.ledger import NEVER, SEEN, UNHEARD, Ledger, Life, Line, LineKey, Mark, Rating, told_at
 from rewards.specification import RewardSpecification
+from schemas.errors import RecommendationIdNotReadable
 from schemas.events import (
     AddToCart,
     Click,
@@ -18,7 +19,7 @@ from schemas.events import (
     ReportedEvent,
 )
 from schemas.events import Rating as RatingEvent
-from schemas.identity import fingerprint
+from schemas.identity import fingerprint, minted_ms
 
 IMPORTED: Final = "import"
 """Source of purchases that make history and earn nothing."""
@@ -29,7 +30,6 @@ Outcome = Literal[
 """What became of an event; see `metrics.py` for the words."""
 
 _NOBODY: Final[frozenset[str]] = frozenset()
-_CROCKFORD: Final = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "abcdefghijklmnopqrstuv")
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 
@@ -45,19 +45,6 @@ class Absorbed(NamedTuple):
     outcome: Outcome
     touched: frozenset[str] = _NOBODY
     changed: bool = True
-
-
-def minted_ms(recommendation_id: str) -> int | None:
-    """Return the time inside a recommendation's ULID; None: it holds none.
-
-    Example:
-        >>> minted_ms("01ARYZ6S410000000000000000-0011223344556677")
-        1469918176385
-    """
-    try:
-        return int(recommendation_id[:10].translate(_CROCKFORD), 32)
-    except ValueError:
-        return None
 
 
 def payload_fingerprint(event: ReportedEvent) -> int:
@@ -202,8 +189,13 @@ class Absorber:
 
     def _unknown(self, recommendation_id: str | None, ms: int) -> Outcome:
         """Return the word for an event that names no banner known so far."""
-        minted = minted_ms(recommendation_id) if recommendation_id is not None else None
-        return "late" if minted is not None and minted + self._horizon_ms <= ms else "unattributed"
+        if recommendation_id is None:
+            return "unattributed"
+        try:
+            ended = minted_ms(recommendation_id) + self._horizon_ms <= ms
+        except RecommendationIdNotReadable:
+            return "unattributed"
+        return "late" if ended else "unattributed"
 
     def _named(
         self, ledger: Ledger, event: ReportedEvent, product_id: str, told: Mark

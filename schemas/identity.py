@@ -1,8 +1,8 @@
 """Routing keys and recommendation ids: what makes everything that belongs together meet.
 
 The routing key is the key of every message in the log `events`: 8 bytes of a keyed hash of the user
-id or, without
-a user, of the recommendation's own ULID. The log holds these pseudonyms, never a raw user id.
+id or, without a user, of the recommendation's own ULID. The log holds these pseudonyms, never a raw
+user id.
 """
 
 import hashlib
@@ -14,6 +14,8 @@ from schemas.errors import RecommendationIdNotReadable
 ROUTING_KEY_BYTES: Final = 8
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _PAIRS: Final = tuple(high + low for high in _CROCKFORD for low in _CROCKFORD)
+_BASE_32: Final = str.maketrans("ABCDEFGHJKMNPQRSTVWXYZ", "abcdefghijklmnopqrstuv")
+_TIME_DIGITS: Final = 10
 _RECOMMENDATION_ID: Final = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}-[0-9a-f]{16}")
 
 
@@ -70,6 +72,20 @@ def split_recommendation_id(text: str) -> tuple[str, bytes]:
         )
     ulid_text, _, key = text.partition("-")
     return ulid_text, bytes.fromhex(key)
+
+
+def minted_ms(recommendation_id: str) -> int:
+    """Return the time inside a recommendation's ULID, milliseconds since 1970.
+
+    Raises:
+        RecommendationIdNotReadable: the text has another form.
+
+    Example:
+        >>> minted_ms("01ARYZ6S410000000000000000-0011223344556677")
+        1469918176385
+    """
+    ulid_text, _ = split_recommendation_id(recommendation_id)
+    return int(ulid_text[:_TIME_DIGITS].translate(_BASE_32), 32)
 
 
 def fingerprint(payload: bytes) -> int:

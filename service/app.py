@@ -181,23 +181,29 @@ async def _durable(on: Dependencies, topic: str, messages: Sequence[Message]) ->
 
 
 def _add_operator_routes(app: FastAPI, on: Dependencies) -> None:
+    put: set[str] = set()
+    """Products put here that the catalogue may not show yet."""
+
     @app.put("/products", **documents.PUT_PRODUCTS)
     async def put_products(request: Request) -> Response:
         on.api_keys.require(request, api_keys.OPERATE)
         body = await bodies.read_body(request, BODY_BYTES, bodies.JSON)
+        products = bodies.decode_products(body)
         messages = [
             Message(product.product_id.encode(), encode(ProductUpserted(product=product)))
-            for product in bodies.decode_products(body)
+            for product in products
         ]
         if messages:
             await _durable(on, "products", messages)
+        put.difference_update(on.behaviour.state.catalogue.row_of)
+        put.update(product.product_id for product in products)
         return _accepted(documents.Taken(accepted=len(messages)))
 
     @app.delete("/products/{product_id:path}", **documents.DELETE_PRODUCT)
     async def delete_product(request: Request) -> Response:
         on.api_keys.require(request, api_keys.OPERATE)
         product_id = _identifier(request, "product_id")
-        if product_id not in on.behaviour.state.catalogue.row_of:
+        if product_id not in on.behaviour.state.catalogue.row_of and product_id not in put:
             raise ProductNotKnown("no product has this id")
         removed = ProductRemoved(product_id=product_id)
         await _durable(on, "products", [Message(product_id.encode(), encode(removed))])

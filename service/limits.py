@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from schemas.errors import RecommendationIdNotReadable
-from schemas.identity import split_recommendation_id
+from schemas.identity import minted_ms
 from schemas.requests import EventIn
 from service.intake import Verdict
 
 _BOT: Final = re.compile(r"bot\b|crawl|spider|slurp|scrapy|python-requests|curl/|wget/", re.I)
-_CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_TIME_DIGITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +87,7 @@ class BrowserRules:
         if event.recommendation_id is None:
             return False
         try:
-            ulid, _ = split_recommendation_id(event.recommendation_id)
+            made_at_ms = minted_ms(event.recommendation_id)
         except RecommendationIdNotReadable:
             return False  # intake says so
-        made_at_ms = 0
-        for digit in ulid[:_TIME_DIGITS]:
-            made_at_ms = made_at_ms * 32 + _CROCKFORD.index(digit)
         return 0 <= now_ms - made_at_ms < self._limits.shortest_reaction_ms

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from console.errors import RecommendationNotFound
-from console.explain import Explainer, ulid_ms
+from console.explain import Explainer
 from console.explanation import learned_by
 from console.policies import Registry
 from schemas import history
@@ -142,10 +142,6 @@ def test_an_unknown_banner_is_not_found(build: Any, append: Append, explainer: E
 
     with pytest.raises(RecommendationNotFound):
         explainer.explain(build.id(2))
-
-
-def test_the_time_inside_an_id_is_read(build: Any) -> None:
-    assert ulid_ms(build.id(5, at_ms=1_234_567_890_123)) == 1_234_567_890_123
 
 
 def test_the_oldest_version_beyond_the_offset_learned_from_it(build: Any) -> None:

@@ -43,6 +43,12 @@ def test_a_product_deleted_is_not_shown_again(make_shop):
     assert shop.send("DELETE", "/products/never-there").status == 404
 
 
+def test_a_product_put_a_moment_ago_can_be_deleted_at_once(shop, product):
+    assert shop.send("PUT", "/products", [product(8)]).status == 202
+
+    assert shop.send("DELETE", "/products/p8").status == 202
+
+
 def test_ids_with_slashes_can_be_deleted(shop, product):
     shop.sell(product(0, product_id="a/b"))
 
