@@ -195,7 +195,8 @@ def _add_operator_routes(app: FastAPI, on: Dependencies) -> None:
         ]
         if messages:
             await _durable(on, "products", messages)
-        put.difference_update(on.behaviour.state.catalogue.row_of)
+        known = on.behaviour.state.catalogue.row_of
+        put.difference_update([product_id for product_id in put if product_id in known])
         put.update(product.product_id for product in products)
         return _accepted(documents.Taken(accepted=len(messages)))
 
