@@ -13,6 +13,10 @@ class SnapshotRejected(PolicyError):
     """A snapshot may not serve; the text names the check that refused it."""
 
 
+class SnapshotUnreadable(SnapshotRejected):
+    """A snapshot cannot be read just now (too many open files, a disk that fails): try again."""
+
+
 class NoLiveSnapshot(PolicyError):
     """The registry has no live snapshot yet: run `quintet pretrain`."""
 

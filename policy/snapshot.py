@@ -20,7 +20,7 @@ import safetensors.numpy
 
 from policy import canary
 from policy.architecture import TENSORS, expected_shapes
-from policy.errors import SnapshotRejected
+from policy.errors import SnapshotRejected, SnapshotUnreadable
 from schemas.codec import decode_manifest, encode
 from schemas.errors import SchemaError
 from schemas.policies import Manifest, TensorSpec
@@ -96,6 +96,7 @@ def read_snapshot(folder: Path) -> Snapshot:
 
     Raises:
         SnapshotRejected: a check refused it; the text says which.
+        SnapshotUnreadable: the disk does not give it just now.
     """
     manifest = read_manifest(folder)
     shapes = _declared(manifest)
@@ -183,16 +184,19 @@ def _read(folder: Path, name: str, limit: int) -> bytes:
         finally:
             os.close(opened)
     except OSError as problem:
-        if problem.errno not in _NOT_A_FILE:
-            raise  # too many open files, a disk that fails: says nothing about the snapshot
-        raise SnapshotRejected(f"{folder.name}/{name}: {problem.strerror}") from problem
+        missing = problem.errno in _NOT_A_FILE
+        kind = SnapshotRejected if missing else SnapshotUnreadable
+        raise kind(f"{folder.name}/{name}: {problem.strerror}") from problem
     with os.fdopen(file, "rb") as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise SnapshotRejected(f"{folder.name}/{name}: not a regular file")
         if status.st_size > limit:
             raise SnapshotRejected(f"size: {name} has {status.st_size} bytes, at most {limit}")
-        return stream.read(limit + 1)
+        try:
+            return stream.read(limit + 1)
+        except OSError as problem:
+            raise SnapshotUnreadable(f"{folder.name}/{name}: {problem.strerror}") from problem
 
 
 def _write(path: Path, content: bytes) -> None:

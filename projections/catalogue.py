@@ -179,9 +179,10 @@ def read_catalogue(
 
 
 def read_up_to(projection: CatalogueProjection, consumer: Consumer, goal: int) -> None:
-    """Bring a projection to a version that the log reaches; its consumer stands where it stands.
+    """Bring a projection to a version that the log reaches; the consumer then stands there too.
 
-    A broker's consumer has nothing at its first polls: an empty poll is not the end.
+    A broker's consumer has nothing at its first polls: an empty poll is not the end. The last poll
+    may have read beyond the goal; what it did is read again by who goes on with the consumer.
 
     Raises:
         CatalogueNotReadable: nothing came for half a minute.
@@ -192,6 +193,7 @@ def read_up_to(projection: CatalogueProjection, consumer: Consumer, goal: int) -
         records = consumer.poll(max_records=_RECORDS, timeout_seconds=_POLL_SECONDS)
         projection.apply([record for record in records if record.offset < goal])
         if records and records[-1].offset + 1 >= goal:
+            consumer.seek(records[-1].partition, goal)
             return
         empty_polls = 0 if records else empty_polls + 1
         if empty_polls == _EMPTY_POLLS:

@@ -4,8 +4,9 @@ No clock enters. Stream time is the highest append time so far; before a record 
 settlement that is due by then fires, in the order (deadline, routing key, recommendation). So the
 rewards are a function of the records alone, wherever reading stopped and began again.
 
-State goes to the store as one entry per routing key (its sets, packed) and one per banner (what a
-reward repeats of it, written once), so that a click does not write the shopper's banners again.
+State goes to the store as one entry per routing key (its sets, packed; a large one in pieces) and
+one per banner (what a reward repeats of it, written once), so that a click does not write the
+contexts of the shopper's banners again.
 """
 
 import heapq
@@ -15,6 +16,7 @@ from typing import Final, NamedTuple
 from rewards import attribution, ledger, shown
 from rewards.absorption import Absorbed, Absorber, Outcome
 from rewards.ledger import NEVER, Ledger, Life
+from rewards.pieces import NAME_BYTES, Pieces
 from rewards.specification import RewardSpecification
 from schemas.events import Event, Recommended, Tick, UserErased
 from schemas.identity import ROUTING_KEY_BYTES
@@ -38,9 +40,10 @@ class PartitionRewards:
 
     Args:
         specification: what events are worth and how long they count.
+        pieces: how a large ledger becomes entries of bounded size.
     """
 
-    def __init__(self, specification: RewardSpecification) -> None:
+    def __init__(self, specification: RewardSpecification, pieces: Pieces | None = None) -> None:
         self.stream_ms = 0
         """Stream time in milliseconds since 1970; 0: nothing read so far."""
         self._specification = specification
@@ -51,6 +54,7 @@ class PartitionRewards:
         # nothing depends on it, because a ledger is cleaned exactly before it is used.
         self._slack_ms = specification.horizon_ms // _CLEANINGS_PER_HORIZON + 1
         self._ledgers: dict[bytes, Ledger] = {}
+        self._pieces = pieces or Pieces()
         self._shown: dict[str, bytes] = {}
         self._deadlines: list[tuple[int, bytes, str]] = []
         self._unsettled: dict[str, int] = {}
@@ -73,13 +77,15 @@ class PartitionRewards:
         Raises:
             LedgerNotReadable: an entry follows another layout.
         """
+        pieces: list[tuple[bytes, bytes]] = []
         for name, value in entries:
             if name == _STREAM_TIME:
                 self.stream_ms = int.from_bytes(value, "big")
-            elif len(name) > ROUTING_KEY_BYTES:
+            elif len(name) > NAME_BYTES:
                 self._shown[_recommendation_id(name)] = value
             else:
-                self._ledgers[name] = ledger.unpack(value)
+                pieces.append((name, value))
+        self._ledgers = {key: ledger.unpack(value) for key, value in self._pieces.join(pieces)}
         for key, kept in self._ledgers.items():
             self._clean_later(key, kept)
             for recommendation_id, life in kept.lives.items():
@@ -93,7 +99,7 @@ class PartitionRewards:
         ]
         for key in sorted(self._changed):
             kept = self._ledgers.get(key)
-            changed.append((key, None if kept is None else ledger.pack(kept)))
+            changed += self._pieces.split(key, None if kept is None else ledger.pack(kept))
         changed += self._changed_banners.items()
         self._changed.clear()
         self._changed_banners.clear()

@@ -155,7 +155,8 @@ class Appender:
         if EVENTS_TOPIC in refused:
             self._unsent.extendleft(reversed(groups[EVENTS_TOPIC][:recommended]))
         self._answer(waiting, refused)
-        self._note(refused)
+        if any(groups.values()):
+            self._note(refused)
         return not refused
 
     def _take_waiting(self) -> list[_Waiting]:

@@ -150,7 +150,7 @@ class Intake:
         except TokenForged as fault:
             raise _Refused("forged", str(fault)) from fault
         except TokenExpired as fault:
-            # An order service's order is a fact however late it comes; the aggregator calls it so.
+            # From a server a token is optional, and an order is a fact however late it comes.
             if not producer.trusted:
                 raise _Refused("invalid", str(fault)) from fault
 

@@ -17,6 +17,7 @@ import structlog
 
 from policy.registry import Registry
 from projections.catalogue import Catalogue, CatalogueProjection, read_up_to
+from projections.errors import CatalogueNotReadable
 from schemas.codec import encode
 from schemas.policies import Announcement
 from service.behaviour import Behaviour, ServingState
@@ -85,6 +86,7 @@ class Watcher:
         self._monotonic = monotonic
         self._weights = Weights(registry, rejected=self._rejected)
         self._projection = CatalogueProjection()
+        self._whole = self._projection.current
         self._consumer: Consumer | None = None
         self._recompiled_at = float("-inf")
         self._announcements: deque[Announcement] = deque(maxlen=_ANNOUNCEMENTS)
@@ -108,7 +110,7 @@ class Watcher:
     def _followed(self) -> Catalogue:
         """Return the catalogue after everything the log holds now; the last one without a log.
 
-        A new consumer is first read up to the log's end, so that no server shows half a catalogue.
+        A new consumer is first read up to the log's end: nobody is shown half a catalogue.
         """
         try:
             if self._consumer is None:
@@ -118,9 +120,13 @@ class Watcher:
                 read_up_to(self._projection, self._consumer, end)
             while records := self._consumer.poll(max_records=_RECORDS, timeout_seconds=0.0):
                 self._projection.apply(records)
+            self._whole = self._projection.current
         except LogUnavailable:
             self._close_consumer()
-        return self._projection.current
+        except CatalogueNotReadable as problem:
+            log.warning("catalogue_not_readable", problem=str(problem))
+            self._close_consumer()
+        return self._whole
 
     def _worth_a_flip(self, catalogue: Catalogue) -> bool:
         """Return True for a catalogue that changed, unless compiling for it must wait a moment."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from policy.errors import PolicyError
+from policy.errors import PolicyError, SnapshotUnreadable
 from policy.features import ProductFeatures
 from policy.registry import Registry
 from policy.serving import ServingPolicy
@@ -35,7 +35,7 @@ class Weights:
     """Follows the live pointer.
 
     A snapshot that is rejected changes nothing, and is not tried again until the pointer moves. One
-    that cannot be read just now (too many open files, a failing disk) is tried again at every look.
+    that the disk does not give just now is tried again at every look.
 
     Args:
         registry: the truth of what is live.
@@ -51,7 +51,9 @@ class Weights:
         self.foundation: Kept | None = None
         self._registry = registry
         self._rejected = rejected
-        self._tried: Live | None = None
+        self._pointer_before: Live | None = None
+        self._done = False
+        self._refused: set[int] = set()
         self._unreadable = ""
 
     def follow(self, features: ProductFeatures) -> bool:
@@ -60,19 +62,22 @@ class Weights:
         At the start the newest earlier snapshot serves where the live one is rejected.
         """
         pointer = self._pointer()
-        if pointer is None or pointer == self._tried:
+        if pointer is None:
             return False
+        if pointer != self._pointer_before:
+            self._pointer_before, self._done = pointer, False
+            self._refused.clear()
+        if self._done:
+            return False
+        self._done = True
         known = {kept.version: kept for kept in self._held()}
         acceptable = _acceptable(pointer, starting=self.live is None)
         try:
             foundation = self._first([pointer.foundation], features, known) or self.foundation
             live = self._first(acceptable, features, known) or self.live
         except CatalogueBehind:
-            return False  # the next look knows more products
-        except OSError as problem:
-            self._say_once("snapshot_unreadable", problem)
+            self._done = False  # the next look knows more products
             return False
-        self._tried = pointer
         changed = live is not self.live or foundation is not self.foundation
         self.live, self.foundation = live, foundation
         return changed
@@ -108,6 +113,8 @@ class Weights:
     ) -> Kept | None:
         """Return the first of the versions that may serve; `known` saves loading one twice."""
         for version in versions:
+            if version in self._refused:
+                continue
             kept = known.get(version) or self._loaded(version, features)
             if kept is not None:
                 known[version] = kept
@@ -121,10 +128,16 @@ class Weights:
                 raise CatalogueBehind(f"version {version} knows more products than we do")
             policy = ServingPolicy.compile(snapshot.weights, features, version=version)
             policy.warm_up()
+        except SnapshotUnreadable as problem:
+            self._say_once("snapshot_unreadable", problem)
+            self._done = False
+            return None
         except PolicyError as problem:
             log.warning("snapshot_rejected", version=version, problem=str(problem))
+            self._refused.add(version)
             self._rejected(version, str(problem))
             return None
+        self._unreadable = ""
         return Kept(snapshot.manifest, features, Loaded(policy, version))
 
 

@@ -382,6 +382,21 @@ def test_a_commit_moves_offsets_outputs_and_state_together(log: Log) -> None:
             assert dict(reader.load_state(partition)) == {b"seen": b"yes"}
 
 
+def test_a_commit_may_be_larger_than_any_message(log: Log) -> None:
+    log.append("events", [Message(b"a", b"1")])
+    partition = Partition("events", partition_of(b"a", log.partitions("events")))
+    state = [
+        StateChange(partition, b"piece %d" % number, bytes([number]) * 2**20) for number in range(9)
+    ]
+    with closing(log.consumer(["events"], group="g")) as reader:
+        own_all(log, reader)
+        reader.commit({partition: 1}, state=state)
+
+    with closing(log.consumer(["events"], group="g")) as reader:
+        own_all(log, reader)
+        assert dict(reader.load_state(partition)) == {each.key: each.value for each in state}
+
+
 def test_a_commit_that_is_refused_moves_nothing(log: Log) -> None:
     log.append("events", [message(number) for number in range(5)])
     with closing(log.consumer(["events"], group="g")) as reader:

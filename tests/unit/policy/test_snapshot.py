@@ -1,5 +1,6 @@
 """A snapshot is believed only when every check has passed."""
 
+import errno
 import os
 import pickle  # noqa: TID251 - to see that it is refused
 import tempfile
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from policy.errors import SnapshotRejected
+from policy.errors import SnapshotRejected, SnapshotUnreadable
 from policy.registry import Registry
 from policy.snapshot import (
     MANIFEST_FILE,
@@ -79,6 +80,29 @@ def test_a_flipped_bit_is_refused(folder: Path, place: int) -> None:
     (folder / WEIGHTS_FILE).write_bytes(bytes(content))
 
     refused(folder, "sha256")
+
+
+def test_a_disk_that_fails_says_nothing_about_the_snapshot(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> int:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", failing)
+        with pytest.raises(SnapshotUnreadable, match="Input/output error"):
+            read_snapshot(folder)
+
+    assert read_snapshot(folder).manifest.products == PRODUCTS
+
+
+def test_a_snapshot_that_is_gone_is_refused(folder: Path) -> None:
+    (folder / WEIGHTS_FILE).unlink()
+
+    refused(folder, "No such file")
+    with pytest.raises(SnapshotRejected) as refusal:
+        read_snapshot(folder)
+    assert not isinstance(refusal.value, SnapshotUnreadable)
 
 
 def test_weights_that_are_cut_short_are_refused(folder: Path) -> None:

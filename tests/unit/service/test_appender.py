@@ -133,6 +133,19 @@ def test_who_gave_up_waiting_is_not_appended(log):
     assert log.appends == []
 
 
+def test_a_step_without_anything_to_append_says_nothing_of_the_log(log):
+    queue = appender(log)
+    queue.doubt()
+    queue.append("events", [message("click")]).cancel()
+
+    queue.step()
+    assert not queue.available
+
+    queue.append("events", [message("click")])
+    queue.step()
+    assert queue.available
+
+
 def test_stopping_drains_the_queue(log):
     queue = appender(log, group_seconds=60.0)
     queue.start()

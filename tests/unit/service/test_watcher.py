@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from policy.architecture import expected_shapes
-from policy.errors import RegistryHeld, SnapshotRejected
+from policy.errors import RegistryHeld, SnapshotRejected, SnapshotUnreadable
 from policy.registry import Registry
 from projections.catalogue import CatalogueProjection
 from schemas.codec import decode_announcement, encode
@@ -44,7 +44,7 @@ class Shelf:
         self.snapshots: dict[int, SimpleNamespace] = {}
         self.pointer: Live | None = None
         self.loads: list[int] = []
-        self.failing = False
+        self.unreadable: set[int] = set()
 
     def put(self, version: int, *, products: int = 6, learned: tuple[int, ...] = ()) -> None:
         manifest = SimpleNamespace(version=version, products=products, learned_events_ms=learned)
@@ -66,15 +66,15 @@ class Shelf:
 
     def load(self, version: int) -> SimpleNamespace:
         self.loads.append(version)
-        if self.failing:
-            raise OSError(24, "Too many open files")
+        if version in self.unreadable:
+            raise SnapshotUnreadable("Too many open files")
         if version not in self.snapshots:
             raise SnapshotRejected("sha256 differs")
         return self.snapshots[version]
 
 
 class Waking:
-    """A consumer of a broker: its first polls find nothing, then a record at a time comes."""
+    """A consumer of a broker: its first polls find nothing; what waits for nothing never finds."""
 
     def __init__(self, consumer: Consumer, polls: int) -> None:
         self._consumer = consumer
@@ -85,7 +85,7 @@ class Waking:
         self._polls -= 1
         if self._polls >= 0 or timeout_seconds == 0:
             return []
-        return self._consumer.poll(max_records=1, timeout_seconds=0.0)
+        return self._consumer.poll(max_records=max_records, timeout_seconds=0.0)
 
 
 class Ring:
@@ -94,6 +94,7 @@ class Ring:
     def __init__(self, folder) -> None:
         self.reachable = True
         self.polls_before_the_first = 0
+        self.after_end_offsets = lambda: None
         self.log = LocalLog(folder / "log.sqlite", clock=lambda: NOW_MS)
         self.shelf = Shelf()
         self.metrics = Metrics(CollectorRegistry())
@@ -127,7 +128,9 @@ class Ring:
         return Waking(consumer, polls) if polls else consumer
 
     def end_offsets(self, topic):
-        return self.log.end_offsets(topic)
+        ends = self.log.end_offsets(topic)
+        self.after_end_offsets()
+        return ends
 
     def sell(self, first: int, last: int, **changes) -> None:
         self.log.append(
@@ -264,19 +267,46 @@ def test_the_first_look_waits_until_a_broker_has_given_the_whole_catalogue(ring)
     assert len(ring.state.catalogue) == 6
 
 
+def test_a_product_put_while_the_catalogue_is_first_read_is_not_lost(ring):
+    ring.after_end_offsets = lambda: ring.sell(6, 7)
+
+    ring.watcher.step()
+    ring.sell(7, 8)
+    ring.watcher.step()
+
+    assert list(ring.state.catalogue.row_of) == [f"p{row}" for row in range(8)]
+
+
 def test_a_snapshot_that_cannot_be_read_just_now_is_not_rejected_but_tried_again(ring):
     ring.shelf.put(1)
     ring.shelf.point(1)
-    ring.shelf.failing = True
+    ring.shelf.unreadable.add(1)
     ring.watcher.step()
     assert not ring.behaviour.ready
     assert len(ring.state.catalogue) == 6
 
-    ring.shelf.failing = False
+    ring.shelf.unreadable.clear()
     ring.watcher.step()
 
     assert ring.state.policy_version == 1
     assert [told.kind for told in ring.told()] == ["served"]
+
+
+def test_at_the_start_an_earlier_snapshot_serves_until_the_live_one_can_be_read(ring):
+    ring.shelf.put(1)
+    ring.shelf.put(3)
+    ring.shelf.point(3, previous=(1, 2))
+    ring.shelf.unreadable.add(3)
+    for _ in range(5):
+        ring.watcher.step()
+    assert ring.state.policy_version == 1
+
+    ring.shelf.unreadable.clear()
+    ring.watcher.step()
+
+    assert ring.state.policy_version == 3
+    told = [(told.kind, told.version) for told in ring.told()]
+    assert told == [("rejected", 2), ("served", 1), ("served", 3)]
 
 
 def test_without_any_snapshot_the_catalogue_still_serves(ring):
