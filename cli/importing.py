@@ -82,7 +82,7 @@ def import_into(
     )
     _append(log, PRODUCTS.name, upserts, len(products), watch)
     rows = read_catalogue(log).row_of
-    known = _imported_before(log)
+    known = _imported_before(log) if orders else set()
     messages = (
         message
         for event_id, message in import_purchases(orders, secret=secret, rows=rows, now_ms=now_ms())

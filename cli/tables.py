@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from cli.errors import BadUsage
 
-EXAMPLES: Final = 20
+EXAMPLES: Final = 1_000
 _FOUND_CHARACTERS: Final = 60
 _SWALLOWED: Final = "quotes are not closed, or a value is far too long"
 _READABLE_TYPES: Final = (

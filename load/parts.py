@@ -209,7 +209,7 @@ def _group(step: Callable[[], object], *, size: int = TOGETHER) -> float:
 
 
 def _each(step: Callable[[Any], object], items: Sequence[Any]) -> float:
-    """Return the median microseconds of a step for one item."""
+    """Return the microseconds of a step for one item."""
     return _group(lambda: [step(item) for item in items], size=len(items))
 
 

@@ -10,8 +10,6 @@ from cli.errors import BadUsage
 from cli.output import Output, table
 from cli.settings import Settings
 
-PRODUCTS_PER_APPEND = 5_000
-ORDERS_PER_APPEND = 2_000
 EXAMPLES_SHOWN = 10
 
 
@@ -47,7 +45,9 @@ def import_files(
     for refused in imported.refused[:EXAMPLES_SHOWN]:
         output.say(f"refused: {refused}")
     if imported.refused_rows > EXAMPLES_SHOWN:
-        output.say(f"and {imported.refused_rows - EXAMPLES_SHOWN} more (--json shows others)")
+        output.say(
+            f"and {imported.refused_rows - EXAMPLES_SHOWN} more (--json shows the first 1,000)"
+        )
     output.result(
         imported.as_dict(),
         f"imported {imported.products} products and {imported.lines} purchase lines in "
