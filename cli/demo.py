@@ -42,6 +42,8 @@ ARM_PERIOD_SECONDS = 5
 """A year passes in minutes here, so a shopper's arm changes every few seconds, not daily."""
 WINDOW_SECONDS = 30
 """For the same reason: in a whole day's window every banner of the year would earn."""
+LATENESS_SECONDS = 300
+"""And a shopper visits hundreds of times an hour: nobody's banners are kept for one."""
 SHOPPERS_OFFERED = 12
 SECONDS_PER_DELAY = 0.005
 """Shoppers take this share of the time they would take in life."""
@@ -76,6 +78,8 @@ class Demo:
             changed["arm_period_seconds"] = ARM_PERIOD_SECONDS
         if "attribution_window_seconds" not in settings.model_fields_set:
             changed["attribution_window_seconds"] = WINDOW_SECONDS
+        if "lateness_seconds" not in settings.model_fields_set:
+            changed["lateness_seconds"] = LATENESS_SECONDS
         if settings.seed is None:
             changed["seed"] = 0
         self.settings = settings.model_copy(update=changed)

@@ -89,8 +89,15 @@ def _revisit(
     life.impression_ms = attribution.impression(life, specification)
     if life.impression_ms == before or not ledger.lines:
         return frozenset((recommendation_id,))
-    shown = [key for key in ledger.lines if key[1] in life.product_ids]
-    return frozenset((recommendation_id, *_reown(ledger, shown, specification)))
+    # Nothing else about the ledger moved: other lines stay where they are.
+    since, shown = life.impression_ms, life.product_ids
+    moved = [
+        key
+        for key, line in ledger.lines.items()
+        if (line.ms >= since or line.owner == recommendation_id or line.named == recommendation_id)
+        and key[1] in shown
+    ]
+    return frozenset((recommendation_id, *_reown(ledger, moved, specification)))
 
 
 class Absorber:

@@ -63,11 +63,13 @@ def credited(ledger: Ledger, key: LineKey, specification: RewardSpecification) -
     named = ledger.lives.get(line.named) if line.named is not None else None
     if named is not None and _may_earn(named, product_id, line, window_ms):
         return line.named
+    since = max(line.ms - window_ms, 0)
     latest = max(
         (
             (life.impression_ms, recommendation_id)
             for recommendation_id, life in ledger.lives.items()
-            if life.impression_ms <= line.ms and _may_earn(life, product_id, line, window_ms)
+            if since <= life.impression_ms <= line.ms
+            and _may_earn(life, product_id, line, window_ms)
         ),
         default=None,
     )
