@@ -262,10 +262,13 @@ class Demo:
 
     def _wait_settled(self) -> Counts:
         """Wait until every logged impression has its reward; return the audit of the whole log."""
-        deadline = time.monotonic() + SETTLED_SECONDS
+        self.output.say("waiting until every banner has its reward")
         time.sleep(self.settings.settlement_seconds + SETTLING_SECONDS)
+        deadline = time.monotonic() + SETTLED_SECONDS
         before, found = Counts(), self._audited()
         while (found.lost or found != before) and time.monotonic() < deadline:
+            if found != before:
+                deadline = time.monotonic() + SETTLED_SECONDS
             before = found
             time.sleep(SETTLING_SECONDS)
             found = self._audited()

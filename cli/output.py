@@ -17,6 +17,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+PIPE_COLUMNS = 200
+
 
 @dataclass(frozen=True, slots=True)
 class Output:
@@ -41,7 +43,9 @@ class Output:
             sys.stdout.write(encoded.decode() + "\n")
             sys.stdout.flush()
         elif isinstance(text, Table):
-            Console(highlight=False).print(text)
+            # Where no person watches there is no edge to cut names at.
+            width = None if sys.stdout.isatty() else PIPE_COLUMNS
+            Console(highlight=False, width=width).print(text)
         else:
             sys.stdout.write(text + "\n")
 
@@ -62,7 +66,7 @@ def table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
     """Return a table with the keys of the first row as headers."""
     made = Table(title=title, title_justify="left")
     for name in rows[0] if rows else ():
-        made.add_column(name.replace("_", " "))
+        made.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
         made.add_row(*("" if value is None else str(value) for value in row.values()))
     return made

@@ -11,7 +11,7 @@ import typer
 
 from cli import wiring
 from cli.clock import now_ms
-from cli.errors import BadUsage
+from cli.errors import BadUsage, CommandFailed
 from cli.locks import exclusive
 from cli.output import Output, table
 from cli.settings import Settings
@@ -118,6 +118,10 @@ def simulate(
             )
         )
     output.result(sent)
+    if sent.visits and not sent.recommendations:
+        raise CommandFailed(
+            f"{url} gave none of {sent.visits} shoppers a banner: is it up, does it want --api-key?"
+        )
 
 
 def learn(
