@@ -266,7 +266,7 @@ class Demo:
         time.sleep(self.settings.settlement_seconds + SETTLING_SECONDS)
         deadline = time.monotonic() + SETTLED_SECONDS
         before, found = Counts(), self._audited()
-        while (found.lost or found != before) and time.monotonic() < deadline:
+        while (found.lost or found.waiting or found != before) and time.monotonic() < deadline:
             if found != before:
                 deadline = time.monotonic() + SETTLED_SECONDS
             before = found
@@ -350,9 +350,9 @@ def report_table(report: dict[str, Any]) -> Table:
             ),
         },
         {
-            "what": "rewards expected / lost / doubled",
+            "what": "rewards expected / lost / doubled / waiting",
             "value": " / ".join(
-                str(report["rewards"][name]) for name in ("expected", "lost", "doubled")
+                str(report["rewards"][name]) for name in ("expected", "lost", "doubled", "waiting")
             ),
         },
         {"what": "seconds", "value": report["seconds"]},

@@ -3,8 +3,9 @@
 A banner is *expected* to have a reward when its `recommended` stands in the log and it was seen
 (not deferred, or confirmed inside the horizon by an impression, a click or a purchase of the same
 shopper that names it), and either it has its reward or the settlement time has passed in the
-stream time of its partition. It is *lost* when it has none, *doubled* when it has more than one
-revision 0.
+stream time of its partition. Without one it is *lost* once a later banner of its partition has been
+settled, and *waiting* until then: the aggregator is behind. It is *doubled* when it has more than
+one revision 0.
 """
 
 from collections import deque
@@ -20,6 +21,7 @@ from schemas.codec import decode_event, decode_reward
 from schemas.errors import SchemaError
 from schemas.events import Click, Event, Impression, Purchase, Recommended, ReportedEvent
 from schemas.identity import fingerprint
+from schemas.rewards import Reward
 from streams.port import Log, Partition, Record
 from streams.topics import EVENTS, REWARDS
 
@@ -27,6 +29,8 @@ LOGGED: Final = 1
 SEEN: Final = 2
 REWARDED: Final = 4
 DOUBLED: Final = 8
+_PARTITION: Final = 16
+"""Flags carry 1 + the number of the banner's partition, times this; 0: not known."""
 EXPECTED: Final = LOGGED | SEEN
 _SEEN_WHOLE: Final = ""
 """Stands for an impression where a click or a purchase names its product."""
@@ -34,10 +38,11 @@ _IMPORTED: Final = "import"
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many banners earned their reward once, never, or too often."""
+    """How many banners earned their reward once, never, too often, or not so far."""
 
     expected: int = 0
     lost: int = 0
+    waiting: int = 0
     doubled: int = 0
 
 
@@ -47,8 +52,8 @@ class AuditSettings:
 
     Attributes:
         settlement_seconds: a banner without an earning event settles at zero after so long.
-        grace_seconds: how long the aggregator may need beyond that before a banner counts as lost;
-            0 for an audit after the aggregator has read everything.
+        grace_seconds: how long the aggregator may need beyond that before a banner counts as
+            waiting; 0 for an audit after the aggregator has read everything.
         horizon_seconds: attribution window and lateness: nothing happens to an older banner.
     """
 
@@ -88,7 +93,10 @@ class Audit:
         self._flags = Generations[int](settings.horizon_seconds * 1000)
         self._deferred = Generations[_Deferred](settings.horizon_seconds * 1000)
         self._due: dict[Partition, deque[tuple[int, int]]] = {}
-        self._overdue: set[int] = set()
+        self._overdue: dict[int, tuple[int, int]] = {}
+        """(partition, when its settlement was due) of banners without a reward."""
+        self._settled_until_ms: dict[int, int] = {}
+        """Stream time of the aggregator in each partition, as far as its rewards tell."""
         self._met = 0
         self._doubled = 0
         self._read_until_ms: dict[Partition | str, int] = {}
@@ -111,18 +119,21 @@ class Audit:
         try:
             if record.partition.topic == REWARDS.name:
                 reward = decode_reward(record.value)
-                self.rewarded(reward.recommendation_id, reward.revision, record.appended_at_ms)
+                self.rewarded(reward, record.appended_at_ms)
             elif record.partition.topic == EVENTS.name:
                 self._event(record, decode_event(record.value))
         except SchemaError:
             return
 
-    def rewarded(self, recommendation_id: str, revision: int, appended_at_ms: int) -> None:
+    def rewarded(self, reward: Reward, appended_at_ms: int) -> None:
         """Take in one reward."""
         self._reading(REWARDS.name, appended_at_ms)
-        digest = fingerprint(recommendation_id.encode())
+        digest = fingerprint(reward.recommendation_id.encode())
         before = self._flags.get(digest) or 0
-        if revision == 0 and before & REWARDED and not before & DOUBLED:
+        if partition := before // _PARTITION:
+            until_ms = self._settled_until_ms.get(partition - 1, 0)
+            self._settled_until_ms[partition - 1] = max(until_ms, reward.settled_at_ms)
+        if reward.revision == 0 and before & REWARDED and not before & DOUBLED:
             self._doubled += 1
             self._mark(digest, DOUBLED, appended_at_ms)
         self._mark(digest, REWARDED, appended_at_ms)
@@ -166,6 +177,7 @@ class Audit:
             self._shown(digest, SEEN, record)
 
     def _shown(self, digest: int, flags: int, record: Record) -> None:
+        flags |= (record.partition.number + 1) * _PARTITION
         before, after = self._mark(digest, flags, record.appended_at_ms)
         if after & EXPECTED == EXPECTED and before & EXPECTED != EXPECTED and not after & REWARDED:
             wait_ms = 1000 * (self._settings.settlement_seconds + self._settings.grace_seconds)
@@ -179,20 +191,26 @@ class Audit:
         whole = EXPECTED | REWARDED
         if after & whole == whole and before & whole != whole:
             self._met += 1
-            self._overdue.discard(digest)
+            self._overdue.pop(digest, None)
         return before, after
 
     def _pass_time(self, partition: Partition, stream_ms: int) -> None:
         due = self._due.get(partition)
         while due and due[0][0] < stream_ms:
-            _, digest = due.popleft()
+            due_ms, digest = due.popleft()
             if not (self._flags.get(digest) or 0) & REWARDED:
-                self._overdue.add(digest)
+                self._overdue[digest] = partition.number, due_ms
 
     def counts(self) -> Counts:
         """Return the counts so far."""
-        lost = len(self._overdue)
-        return Counts(expected=self._met + lost, lost=lost, doubled=self._doubled)
+        until_ms, overdue = self._settled_until_ms, self._overdue.values()
+        lost = sum(due_ms < until_ms.get(number, 0) for number, due_ms in overdue)
+        return Counts(
+            expected=self._met + len(overdue),
+            lost=lost,
+            waiting=len(overdue) - lost,
+            doubled=self._doubled,
+        )
 
 
 def _products(event: ReportedEvent) -> Sequence[str]:
@@ -205,7 +223,7 @@ def audit(log: Log, settings: AuditSettings) -> Counts:
     """Return the counts over everything the log holds now, read from its start.
 
     Let the aggregator finish first: what it has not rewarded yet, though the settlement time has
-    passed in the log, counts as lost.
+    passed in the log, is waiting.
 
     Raises:
         LogUnavailable: the log cannot be reached.

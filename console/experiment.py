@@ -106,7 +106,7 @@ class Experiment:
 
     def reward(self, reward: Reward, appended_at_ms: int) -> None:
         """Take in one reward; the same revision a second time changes nothing."""
-        self.audit.rewarded(reward.recommendation_id, reward.revision, appended_at_ms)
+        self.audit.rewarded(reward, appended_at_ms)
         digest = fingerprint(reward.recommendation_id.encode())
         before = self._settled.get(digest)
         if before is not None and reward.revision <= before.revision:

@@ -58,7 +58,11 @@ class RingCollector(Collector):
                 "Logged impressions due a reward.",
                 report.rewards.expected,
             ),
-            "console_lost_banners": ("Of these without a reward.", report.rewards.lost),
+            "console_lost_banners": ("Of these passed over without a reward.", report.rewards.lost),
+            "console_waiting_banners": (
+                "Of these overdue: the aggregator is behind.",
+                report.rewards.waiting,
+            ),
             "console_doubled_banners": ("Of these rewarded twice.", report.rewards.doubled),
             "console_served_versions": ("Policy versions that served.", report.versions_served),
             "console_report_timestamp_seconds": ("When the log was read.", view.read_at_ms / 1000),

@@ -33,14 +33,14 @@ function card(title, value, about) {
 
 function showCards(report) {
   const { policy, control } = report.arms;
-  const { expected, lost, doubled } = report.rewards;
+  const { expected, lost, waiting, doubled } = report.rewards;
   const whole = lost === 0 && doubled === 0;
   fill(
     "cards",
     card("Version that serves", report.policy_version === null ? "–" : String(report.policy_version), `${count(report.versions_served)} versions have served so far`),
     card("From event to new weights", seconds(report.freshness_seconds.p50), `half are faster; 99 of 100 within ${seconds(report.freshness_seconds.p99)}`),
     card("Banners rewarded", count(policy.banners + control.banners), `policy ${count(policy.banners)}, control ${count(control.banners)}`),
-    card("Rewards lost or doubled", whole ? "none" : `${count(lost)} / ${count(doubled)}`, whole ? `of ${count(expected)} that were due` : `lost / doubled, of ${count(expected)} that were due`),
+    card("Rewards lost or doubled", whole ? "none" : `${count(lost)} / ${count(doubled)}`, `${whole ? "" : "lost / doubled, "}of ${count(expected)} that were due${waiting ? `; ${count(waiting)} wait` : ""}`),
   );
 }
 
@@ -115,7 +115,11 @@ function trouble(page, report) {
   }
   if (report.rewards.lost || report.rewards.doubled) {
     notes.push(element("div", { class: "notice bad" }, element("p", {},
-      "Some impressions were not rewarded exactly once. Look at the aggregator's log: it is behind, stopped, or reads another log.")));
+      "Some impressions were not rewarded exactly once. Look at the aggregator's log: it reads another log, or has lost some.")));
+  }
+  if (report.rewards.waiting) {
+    notes.push(element("div", { class: "notice watch" }, element("p", {},
+      `${count(report.rewards.waiting)} impressions wait for their reward longer than they should: the aggregator is behind or stopped. None is lost; learning goes on when it catches up.`)));
   }
   return notes;
 }

@@ -46,7 +46,7 @@ def test_the_report_has_the_names_that_people_script_against(make: Make, ask: As
 
     assert report["arms"]["control"] == {"banners": 0, "reward": 0.0, "reward_per_banner": None}
     assert report["freshness_seconds"] == {"p50": None, "p99": None}
-    assert report["rewards"] == {"expected": 0, "lost": 0, "doubled": 0}
+    assert report["rewards"] == {"expected": 0, "lost": 0, "waiting": 0, "doubled": 0}
     assert report["lift"] == {"estimate": None, "low": None, "high": None}
     assert {"policy_version", "versions_served"} <= report.keys()
 

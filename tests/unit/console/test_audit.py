@@ -40,7 +40,24 @@ def test_a_banner_is_expected_only_once_its_settlement_time_has_passed(build: An
     after_five = build.record("events", tick(now), at_ms=now + 5001)
 
     assert counted([shown, at_five]) == Counts(expected=0)
-    assert counted([shown, at_five, after_five]) == Counts(expected=1, lost=1)
+    assert counted([shown, at_five, after_five]) == Counts(expected=1, waiting=1)
+
+
+def test_a_banner_without_a_reward_is_lost_once_the_aggregator_has_passed_it(build: Any) -> None:
+    first, later, now = build.id(1), build.id(2), build.start_ms
+    records = [
+        build.record("events", build.recommended(first), at_ms=now),
+        build.record("events", build.recommended(later), at_ms=now + 1000),
+        build.record("events", tick(now), at_ms=now + 9000),
+    ]
+
+    def settled(at_ms: int) -> Record:
+        reward = msgspec.structs.replace(build.reward(later), settled_at_ms=at_ms)
+        return build.record("rewards", reward, at_ms=now + 9500)
+
+    assert counted(records) == Counts(expected=2, waiting=2)
+    assert counted([*records, settled(now + 5000)]) == Counts(expected=2, waiting=1)
+    assert counted([*records, settled(now + 6000)]) == Counts(expected=2, lost=1)
 
 
 def test_a_late_reward_takes_the_loss_back(build: Any) -> None:
@@ -94,7 +111,7 @@ def test_a_deferred_banner_is_expected_once_it_is_confirmed(
     later = build.record("events", tick(now), at_ms=now + 90_000)
 
     assert counted([shown, later]) == Counts()
-    assert counted([shown, seen, later]) == Counts(expected=1, lost=1)
+    assert counted([shown, seen, later]) == Counts(expected=1, waiting=1)
 
 
 @pytest.mark.parametrize(
@@ -165,7 +182,7 @@ def test_order_and_repetition_inside_the_horizon_change_nothing(
     ]
     last = Record(Partition("events", 0), 99, now + 6000, None, encode(tick(now)))
 
-    assert counted([*records, last]) == Counts(expected=3, lost=1)
+    assert counted([*records, last]) == Counts(expected=3, waiting=1)
 
 
 class _Plain:
@@ -235,7 +252,7 @@ def test_the_audit_of_a_log_reads_both_topics_over_every_partition(
     for number in range(4):
         append("events", tick(clock()), key=bytes([number]) * 8)
 
-    assert audit(log, SETTINGS) == Counts(expected=4, lost=1, doubled=1)
+    assert audit(log, SETTINGS) == Counts(expected=4, waiting=1, doubled=1)
 
 
 def test_an_empty_log_expects_nothing(log: LocalLog) -> None:
@@ -253,10 +270,10 @@ def test_one_topic_read_days_ahead_of_the_other_loses_nothing(build: Any) -> Non
     ]
 
     for name, at_ms in zip(names[:4], days[:4], strict=True):
-        state.rewarded(name, 0, at_ms + 5000)
+        state.rewarded(build.reward(name), at_ms + 5000)
     for record in shown:
         state.apply(record)
     for name, at_ms in zip(names[4:], days[4:], strict=True):
-        state.rewarded(name, 0, at_ms + 5000)
+        state.rewarded(build.reward(name), at_ms + 5000)
 
     assert state.counts() == Counts(expected=8, lost=0)
