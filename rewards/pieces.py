@@ -35,9 +35,8 @@ class Pieces:
         if count > 1:
             self._counts[key] = count
         for number in range(max(before, count)):
-            start = number * self._piece_bytes
-            piece = None if value is None or number >= count else value[start:][: self._piece_bytes]
-            yield _name(key, number), piece
+            start, end = number * self._piece_bytes, (number + 1) * self._piece_bytes
+            yield _name(key, number), None if value is None or number >= count else value[start:end]
 
     def join(self, entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         """Yield every key with its whole value, from entries in any order."""

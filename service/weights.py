@@ -52,7 +52,7 @@ class Weights:
         self._registry = registry
         self._rejected = rejected
         self._pointer_before: Live | None = None
-        self._done = False
+        self._done = self._missed = False
         self._refused: set[int] = set()
         self._unreadable = ""
 
@@ -69,15 +69,15 @@ class Weights:
             self._refused.clear()
         if self._done:
             return False
-        self._done = True
+        self._missed = False
         known = {kept.version: kept for kept in self._held()}
         acceptable = _acceptable(pointer, starting=self.live is None)
         try:
             foundation = self._first([pointer.foundation], features, known) or self.foundation
             live = self._first(acceptable, features, known) or self.live
         except CatalogueBehind:
-            self._done = False  # the next look knows more products
-            return False
+            return False  # the next look knows more products
+        self._done = not self._missed
         changed = live is not self.live or foundation is not self.foundation
         self.live, self.foundation = live, foundation
         return changed
@@ -128,9 +128,9 @@ class Weights:
                 raise CatalogueBehind(f"version {version} knows more products than we do")
             policy = ServingPolicy.compile(snapshot.weights, features, version=version)
             policy.warm_up()
-        except SnapshotUnreadable as problem:
+        except (SnapshotUnreadable, OSError) as problem:
             self._say_once("snapshot_unreadable", problem)
-            self._done = False
+            self._missed = True
             return None
         except PolicyError as problem:
             log.warning("snapshot_rejected", version=version, problem=str(problem))

@@ -1,6 +1,7 @@
 """Swaps: what the live pointer names serves, unless it is rejected."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 
 import numpy as np
@@ -45,6 +46,7 @@ class Shelf:
         self.pointer: Live | None = None
         self.loads: list[int] = []
         self.unreadable: set[int] = set()
+        self.bug: Exception | None = None
 
     def put(self, version: int, *, products: int = 6, learned: tuple[int, ...] = ()) -> None:
         manifest = SimpleNamespace(version=version, products=products, learned_events_ms=learned)
@@ -66,6 +68,8 @@ class Shelf:
 
     def load(self, version: int) -> SimpleNamespace:
         self.loads.append(version)
+        if self.bug is not None:
+            raise self.bug
         if version in self.unreadable:
             raise SnapshotUnreadable("Too many open files")
         if version not in self.snapshots:
@@ -286,6 +290,22 @@ def test_a_snapshot_that_cannot_be_read_just_now_is_not_rejected_but_tried_again
     assert len(ring.state.catalogue) == 6
 
     ring.shelf.unreadable.clear()
+    ring.watcher.step()
+
+    assert ring.state.policy_version == 1
+    assert [told.kind for told in ring.told()] == ["served"]
+
+
+@pytest.mark.parametrize("bug", [MemoryError(), OSError(28, "No space left on device")])
+def test_a_look_that_failed_is_made_again_though_the_pointer_stands_still(ring, bug):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.shelf.bug = bug
+    with suppress(MemoryError):
+        ring.watcher.step()
+    assert not ring.behaviour.ready
+
+    ring.shelf.bug = None
     ring.watcher.step()
 
     assert ring.state.policy_version == 1
