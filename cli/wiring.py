@@ -202,7 +202,7 @@ def trainer_settings(settings: Settings, *, device: str) -> "TrainerSettings":
     from trainer.loop import TrainerSettings
 
     return TrainerSettings(
-        batch_banners=settings.batch_banners, learner=LearnerSettings(device=device)
+        learner=LearnerSettings(batch_banners=settings.batch_banners, device=device)
     )
 
 

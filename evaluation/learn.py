@@ -15,7 +15,7 @@ from policy.serving import ServingPolicy
 from rewards.specification import RewardSpecification
 from schemas.identity import user_key
 from simulator.world import World
-from trainer.learner import Learner
+from trainer.learner import Learner, LearnerSettings
 from trainer.past_orders import PastOrder
 from trainer.pretraining import pretrain
 
@@ -105,10 +105,9 @@ def _rivals(
     weights, _ = pretrain(past_orders(shop), shop.features, seed=seed, device="auto", progress=told)
     products = len(shop.product_ids)
     policy = ServingPolicy.compile(weights, shop.features, version=0)
-    learner = Learner(weights, weights, shop.features)
-    learning = Learning(
-        learner, shop.features, batch_banners=batch_banners, rng=np.random.default_rng((seed, 1))
-    )
+    settings = LearnerSettings(batch_banners=batch_banners)
+    learner = Learner(weights, weights, shop.features, settings)
+    learning = Learning(learner, shop.features, rng=np.random.default_rng((seed, 1)))
     return [
         Random(products, np.random.default_rng((seed, 2))),
         Popular(np.argsort(-weights["popularity"], kind="stable")),

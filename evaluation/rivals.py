@@ -105,13 +105,11 @@ class Learning:
         learner: Learner,
         features: ProductFeatures,
         *,
-        batch_banners: int,
         rng: np.random.Generator,
     ) -> None:
         """Start from the learner's weights."""
         self._learner = learner
         self._features = features
-        self._batch_banners = batch_banners
         self._rng = rng
         self._eligible = np.ones(len(features.categories), np.uint8)
         self._batch: list[Reward] = []
@@ -143,7 +141,7 @@ class Learning:
         if drawn is None or drawn.rows is not banner:
             raise ValueError("a reward came for a banner that was not the last one drawn")
         self._batch.append(_reward(situation, drawn, outcome, self._version))
-        if len(self._batch) == self._batch_banners:
+        if len(self._batch) >= self._learner.wanted:
             self._learner.update(self._batch)
             self._batch = []
             self._swap()

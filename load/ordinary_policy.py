@@ -56,6 +56,9 @@ class OrdinaryPolicy:
         self._output = made("output_rows", "output_features")
         self._bias = made("bias_rows", "bias_features")
         self._projected = (matrix @ weights["repeat_projection"]).astype(np.float32)
+        self._traits = made("trait_rows", "trait_features")
+        self._value = self._traits @ self._w["value_context"].T + self._w["value_rows"]
+        self._value_bias = self._traits @ self._w["value_main"] + self._w["value_bias"]
         self._categories = features.categories
         neighbours = self._w["neighbour_rows"].long()
         self._neighbours = neighbours.clamp(min=0)
@@ -92,7 +95,12 @@ class OrdinaryPolicy:
         if viewed >= 0:
             self._add_copurchases(scores, torch.tensor([viewed]), 1)
         self._add_repeats(scores, viewed, history)
-        return scores * self._sharpness
+        z = torch.zeros(2, self._traits.shape[1])
+        if len(recent):
+            z[0] = self._traits[recent].mean(dim=0)
+        if viewed >= 0:
+            z[1] = self._traits[viewed]
+        return scores * self._sharpness + torch.addmv(self._value_bias, self._value, z.ravel())
 
     def _user_vector(self, viewed: int, recent: Tensor) -> Tensor:
         w = self._w

@@ -28,10 +28,17 @@ _SPREADS: Final = {
     "attention_position": 0.3, "hidden_weight": 0.12, "hidden_bias": 0.1, "user_weight": 0.2,
     "user_bias": 0.1, "repeat_projection": 0.3, "repeat_hidden_weight": 0.3,
     "repeat_hidden_bias": 0.2, "repeat_out_weight": 0.5, "repeat_out_bias": 0.2,
-    "repeat_rows": 0.3,
+    "repeat_rows": 0.3, "value_main": 0.2, "value_context": 0.1, "value_rows": 0.1,
+    "value_bias": 0.3, "value_precision": 0.0, "trait_rows": 0.5, "trait_features": 0.2,
 }  # fmt: skip
 """Standard deviations: every term counts, none drowns the others."""
-_PADDED: Final = ("context_features", "output_features", "repeat_projection", "bias_features")
+_PADDED: Final = (
+    "context_features",
+    "output_features",
+    "repeat_projection",
+    "bias_features",
+    "trait_features",
+)
 
 
 def product_id(row: int) -> str:

@@ -1,8 +1,7 @@
 """The shape of the policy: every tensor of a snapshot by name, and the sizes they share.
 
 Dimensions: N products (rows), H feature buckets, F features of a product, d vector size, P
-    projected features,
-L recent purchases, R repeats, M neighbours of a product.
+projected features, T traits, L recent purchases, R repeats, M neighbours of a product.
 """
 
 from dataclasses import dataclass
@@ -22,6 +21,8 @@ PROJECTED: Final = 8
 """P: how many numbers of a product's features the repeat term sees."""
 REPEAT_INPUTS: Final = 15 + PROJECTED
 REPEAT_HIDDEN: Final = 24
+TRAITS: Final = 8
+"""T: how many numbers of a product the reward model sees, in a context and on a banner."""
 NEIGHBOURS: Final = 40
 """M: co-purchase neighbours kept of each product."""
 COPURCHASE_FLOOR: Final = 0.01
@@ -79,7 +80,16 @@ TENSORS: Final[dict[str, Tensor]] = {
     "repeat_rows": Tensor(("N",)),
     # scale of the co-purchase term: [recent purchases, viewed product]
     "copurchase_scale": Tensor((2,)),
-    # fitted once, by pretraining
+    # the reward model's draw: t_i.(m + A z) + v_i.z + b_i, z = [mean recent traits, view's traits]
+    "value_main": Tensor((TRAITS,), trained=False),
+    "value_context": Tensor((2 * TRAITS, TRAITS), trained=False),
+    "value_rows": Tensor(("N", 2 * TRAITS), trained=False),
+    "value_bias": Tensor(("N",), trained=False),
+    # how certain b_i was, so that training can go on from any snapshot
+    "value_precision": Tensor(("N",), trained=False),
+    # fitted once, by pretraining; t_i = trait_rows[i] + sum_f weight * trait_features[bucket]
+    "trait_rows": Tensor(("N", TRAITS), trained=False),
+    "trait_features": Tensor((BUCKETS, TRAITS), trained=False),
     "neighbour_rows": Tensor(("N", NEIGHBOURS), "int32", trained=False),
     "neighbour_weights": Tensor(("N", NEIGHBOURS), trained=False),
     "popularity": Tensor(("N",), trained=False),

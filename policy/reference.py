@@ -33,6 +33,9 @@ class Products:
         bias: (N,) b_i.
         projected: (N, P) what the repeat term sees of a product.
         repeat_bias: (N,) per-product bias on log1p of the decayed count.
+        traits: (N, T) t_i, a product as the reward model sees it.
+        value: (N, 2T) what the reward model makes of a context's traits for each product.
+        value_bias: (N,) what it makes of the product in any context.
     """
 
     context: Array
@@ -40,6 +43,9 @@ class Products:
     bias: Array
     projected: Array
     repeat_bias: Array
+    traits: Array
+    value: Array
+    value_bias: Array
 
 
 def _padded(rows: Array, products: int) -> Array:
@@ -60,12 +66,17 @@ def compile_products(weights: Weights, features: ProductFeatures) -> Products:
     def rows(name: str) -> Array:
         return _padded(weights[name].astype(np.float64), count)
 
+    traits = rows("trait_rows") + bag("trait_features")
+    main, context = (weights[f"value_{name}"].astype(np.float64) for name in ("main", "context"))
     return Products(
         context=rows("context_rows") + bag("context_features"),
         output=rows("output_rows") + bag("output_features"),
         bias=rows("bias_rows") + bag("bias_features"),
         projected=bag("repeat_projection"),
         repeat_bias=rows("repeat_rows"),
+        traits=traits,
+        value=traits @ context.T + rows("value_rows"),
+        value_bias=traits @ main + rows("value_bias"),
     )
 
 
@@ -174,16 +185,27 @@ def copurchase_terms(weights: Weights, products: Products, context: Context) -> 
     return np.asarray(scale[0] * mass(recent) + scale[1] * mass(viewed))
 
 
+def value_terms(products: Products, context: Context) -> Array:
+    """Return (N,): what the reward model's draw adds to the score of every product."""
+    known = _known_recent(products, context)
+    z = np.zeros((2, products.traits.shape[1]))
+    if len(known):
+        z[0] = products.traits[known].mean(axis=0)
+    if _has_view(products, context):
+        z[1] = products.traits[context.viewed_row]
+    return np.asarray(products.value @ z.ravel() + products.value_bias)
+
+
 def scores(
     weights: Weights, products: Products, features: ProductFeatures, context: Context
 ) -> Array:
-    """Return (N,) the logit of every product: sharpness * (2/sqrt(d) u.e_i + b_i + terms)."""
+    """Return (N,) the logits: sharpness * (2/sqrt(d) u.e_i + b_i + terms) + the value term."""
     u = user_vector(weights, products, context)
     total = (2.0 / np.sqrt(VECTOR)) * (products.output @ u) + products.bias
     total = total + copurchase_terms(weights, products, context)
     rows, terms = repeat_terms(weights, products, features, context)
     total[rows] += terms
-    return np.asarray(float(weights["sharpness"][0]) * total)
+    return np.asarray(float(weights["sharpness"][0]) * total + value_terms(products, context))
 
 
 def position_log_prob(candidate_scores: Array, banner: Ints) -> Array:

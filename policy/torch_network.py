@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from policy.architecture import PROJECTED, TENSORS, VECTOR
+from policy.architecture import PROJECTED, TENSORS, TRAITS, VECTOR
 from policy.features import ProductFeatures
 from policy.torch_batch import PreparedBatch, feature_matrix, prepare
 from policy.torch_context import CandidateBatch, ContextBatch
@@ -47,6 +47,13 @@ class TorchPolicy(nn.Module):
     repeat_out_bias: nn.Parameter
     repeat_rows: nn.Parameter
     copurchase_scale: nn.Parameter
+    value_main: Tensor
+    value_context: Tensor
+    value_rows: Tensor
+    value_bias: Tensor
+    value_precision: Tensor
+    trait_rows: Tensor
+    trait_features: Tensor
     neighbour_rows: Tensor
     neighbour_weights: Tensor
     popularity: Tensor
@@ -132,8 +139,12 @@ class TorchPolicy(nn.Module):
     def scores(self, batch: PreparedBatch) -> Tensor:
         """Return (B, C) float32 logits of the candidates; -1e30 where there is none.
 
-        Equal to `reference.scores` at the candidate rows, sharpness included.
+        Equal to `reference.scores` at the candidate rows, sharpness and value terms included.
         """
+        return self.network_scores(batch) + self.value_terms(batch)
+
+    def network_scores(self, batch: PreparedBatch) -> Tensor:
+        """Return (B, C): `scores` without the reward model's value terms."""
         candidates = batch.candidates
         tables = [self.output_features, self.bias_features[:, None], self.repeat_projection]
         bag = batch.candidate_bag(torch.cat(tables, dim=1))
@@ -148,6 +159,40 @@ class TorchPolicy(nn.Module):
         where = (batch.repeat_context, batch.repeat_slot)
         logits = logits.index_put(where, self._repeat_terms(batch, projected), accumulate=True)
         return (self.sharpness * logits).masked_fill(~candidates.mask, NOT_ELIGIBLE)
+
+    @torch.no_grad()
+    def value_terms(self, batch: PreparedBatch) -> Tensor:
+        """Return (B, C): what the reward model's draw adds to the score of every candidate."""
+        candidates = batch.candidates
+        traits, z = self.traits(batch), self.context_traits(batch)
+        vectors = traits @ self.value_context.T + self.value_rows[candidates.union]
+        bias = traits @ self.value_main + self.value_bias[candidates.union]
+        values = torch.addmm(bias, z, vectors.T)  # (B, U)
+        return values if candidates.place is None else values.gather(1, candidates.place)
+
+    @torch.no_grad()
+    def traits(self, batch: PreparedBatch) -> Tensor:
+        """Return (U, T) t_i of the candidates' union."""
+        return batch.candidate_bag(self.trait_features) + self.trait_rows[batch.candidates.union]
+
+    @torch.no_grad()
+    def context_traits(self, batch: PreparedBatch) -> Tensor:
+        """Return z: (B, 2T) the mean traits of recent purchases, and those of the view."""
+        mask = batch.contexts.recent_mask
+        known = self.trait_rows[batch.context_rows] + batch.context_bag(self.trait_features)
+        in_context = known[batch.context_place]  # (B, 1 + L, T)
+        bought = (in_context[:, 1:] * mask[:, :, None]).sum(dim=1)
+        mean = bought / mask.sum(dim=1, keepdim=True).clamp(min=1)
+        has_view = (batch.contexts.viewed >= 0)[:, None]
+        return torch.cat([mean, in_context[:, 0] * has_view], dim=1).view(-1, 2 * TRAITS)
+
+    @torch.no_grad()
+    def take_value(self, value: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Take the tensors of a reward model's draw; rows it does not know become zero."""
+        for name, drawn in value.items():
+            tensor = cast("Tensor", getattr(self, name))
+            tensor.zero_()
+            tensor[: len(drawn)] = torch.from_numpy(drawn).to(tensor)
 
     def user_vectors(self, batch: PreparedBatch) -> Tensor:
         """Return u(x): (B, d) from the view, attention over recent purchases, and their mean."""

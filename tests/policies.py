@@ -16,7 +16,8 @@ _SPREAD = {
     "attention_position": 0.3, "hidden_weight": 0.12, "hidden_bias": 0.1, "user_weight": 0.2,
     "user_bias": 0.1, "repeat_projection": 0.3, "repeat_hidden_weight": 0.3,
     "repeat_hidden_bias": 0.2, "repeat_out_weight": 0.5, "repeat_out_bias": 0.2,
-    "repeat_rows": 0.3,
+    "repeat_rows": 0.3, "value_main": 0.2, "value_context": 0.1, "value_rows": 0.1,
+    "value_bias": 0.3, "value_precision": 0.0, "trait_rows": 0.5, "trait_features": 0.2,
 }  # fmt: skip
 
 
@@ -27,7 +28,13 @@ def weights_of(products: int, *, seed: int = 0, sharpness: float = 1.5) -> Weigh
         name: rng.normal(0.0, spread, TENSORS[name].sizes(products)).astype(np.float32)
         for name, spread in _SPREAD.items()
     }
-    for name in ("context_features", "output_features", "repeat_projection", "bias_features"):
+    for name in (
+        "context_features",
+        "output_features",
+        "repeat_projection",
+        "bias_features",
+        "trait_features",
+    ):
         weights[name][0] = 0.0
     neighbours = rng.integers(0, max(products, 1), (products, NEIGHBOURS)).astype(np.int32)
     used = rng.integers(0, NEIGHBOURS + 1, products)

@@ -1,6 +1,8 @@
-"""The policy-gradient learner: rewarded banners in, better weights out.
+"""The learner: rewarded banners in, better weights out.
 
-Per batch, two epochs over all of it (Schulman et al. 2017, arXiv 1707.06347; decoupled as in Hilton
+Two learners, one policy. The reward model (`trainer.reward_model`) hears every batch; its draw is
+part of the scores. The policy gradient takes what the batches brought once there are enough: two
+epochs over all of it (Schulman et al. 2017, arXiv 1707.06347; decoupled as in Hilton
 et al. 2022, arXiv 2110.00641: importance weights correct for the policy that drew, the clip is
 around the weights the update starts from):
 
@@ -10,15 +12,16 @@ around the weights the update starts from):
     L     = - mean_b sum_k w_k min(rho_k A_k, clip(rho_k, .8, 1.2) A_k) + beta KL(pi1 || pi1_ref)
 
 r_k points of position k; pi1 the softmax of the first position over the candidates; pi_ref the
-foundation. Adam is dense: up to some 10,000 products a step of it costs less than a tenth of a
-pass, and rows that are not in a batch keep the momentum they earned, as in the plain algorithm.
+foundation with the same draw of the reward model. Adam is dense: up to some 10,000 products a step
+of it costs less than a tenth of a pass, and rows that are not in a batch keep the momentum they
+earned, as in the plain algorithm.
 
 Dimensions: B records in a batch, C candidates, K = 5 positions.
 """
 
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -34,15 +37,20 @@ from policy.torch_distribution import (
     position_log_prob,
 )
 from policy.torch_network import TorchPolicy
+from schemas.codec import decode_reward, encode
 from schemas.limits import BANNER_SIZE
 from schemas.rewards import Reward
-from trainer.adam import Adam, Moments
+from trainer.adam import Adam
 from trainer.baseline import Baseline
 from trainer.device import choose_device, compute_deterministically
 from trainer.examples import Batch, Example, batch_of, read_example
+from trainer.health import HEALTH
+from trainer.reward_model import Observations, RewardModel, RewardModelSettings
 
 Weights = Mapping[str, npt.NDArray[Any]]
 State = dict[str, npt.NDArray[Any]]
+_FAMILIAR: Final = 7.0
+"""Added to log-probabilities, so that they lie around zero for what is shown."""
 _DISTINCT_OVER: Final = 1000
 """Banners over which distinct products are counted."""
 
@@ -52,6 +60,9 @@ class LearnerSettings:
     """The recipe's numbers.
 
     Attributes:
+        batch_banners: the policy gradient moves when so many records have come since it last did.
+        early_batch_banners, early_banners: the reward model learns, and draws, this often until so
+            many banners were rewarded; then with the policy gradient.
         epochs: passes over a batch.
         learning_rate: of Adam at the start; it falls with 1/sqrt(1 + banners/rate_decay_banners)
             down to rate_floor times.
@@ -64,8 +75,12 @@ class LearnerSettings:
         horizon_batches: of the moving baseline.
         threads: of torch on the CPU.
         device: "auto", "cpu" or "cuda".
+        reward_model: of the reward model.
     """
 
+    batch_banners: int = 256
+    early_batch_banners: int = 64
+    early_banners: int = 10_000
     epochs: int = 2
     learning_rate: float = 3e-3
     rate_floor: float = 0.2
@@ -80,12 +95,14 @@ class LearnerSettings:
     horizon_batches: float = 50.0
     threads: int = 1
     device: str = "auto"
+    reward_model: RewardModelSettings = field(default_factory=RewardModelSettings)
 
 
 class Learner:
     """A policy that learns from rewarded banners, held near its foundation.
 
-    Equal weights, state and batches give equal bits on the CPU: no randomness enters an update.
+    Equal weights, state and batches give equal bits on the CPU: the reward model's draws come from
+    a seed and the number of the batch.
     """
 
     def __init__(
@@ -102,6 +119,9 @@ class Learner:
         self._foundation = TorchPolicy.from_weights(foundation, features, device)
         self._optimiser = self._adam()
         self._baseline = Baseline(self.settings.horizon_batches)
+        self._model = RewardModel.from_value(weights, self.products, self.settings.reward_model)
+        self._pending: list[Example] = []
+        self._last: dict[str, float] = dict.fromkeys(HEALTH, 0.0)
         self._shown: deque[tuple[int, ...]] = deque(maxlen=_DISTINCT_OVER)
         self.banners = 0
         self.updates = 0
@@ -119,11 +139,20 @@ class Learner:
         """Return a copy of the weights, every tensor of a snapshot."""
         return self._policy.weights()
 
+    @property
+    def wanted(self) -> int:
+        """How many records the next batch should have: few at first, then `batch_banners`."""
+        s = self.settings
+        if self.banners < s.early_banners and s.reward_model.weight > 0:
+            return min(s.early_batch_banners, s.batch_banners)
+        return s.batch_banners - len(self._pending) % s.batch_banners
+
     def grow(self, features: ProductFeatures) -> None:
         """Take the features of a newer catalogue; rows of new products start at zero."""
         moments = self._optimiser.moments()
         self._policy.grow(features)
         self._foundation.grow(features)
+        self._model.grow(self.products)
         self._optimiser = self._adam()
         self._optimiser.load(moments)
 
@@ -138,22 +167,62 @@ class Learner:
     def learn(self, examples: Sequence[Example]) -> dict[str, float]:
         """Learn from a batch and return its health metrics (explained in `trainer.health`).
 
-        When a loss, a gradient or a weight is not finite, weights and moments stay as they were and
-        `refused` is 1.
+        The policy gradient waits until `batch_banners` records are pending; its metrics stay those
+        of its last update. When a loss, a gradient or a weight is not finite, everything stays as
+        it was and `refused` is 1.
         """
-        batch = batch_of(examples, self._policy)
-        kept, sums = self._copy(), self._baseline.sums
-        self._baseline.observe(batch)
-        health = self._update(batch, torch.from_numpy(self._baseline.advantages(batch)))
-        if not (np.isfinite(list(health.values())).all() and self._is_finite()):
-            self._put_back(kept)
-            self._baseline.sums = sums
+        kept = self.state()
+        self._pending.extend(examples)
+        found = self._last
+        if len(self._pending) >= self.settings.batch_banners:
+            pending, self._pending = self._pending, []
+            found = self._gradient(batch_of(pending, self._policy))
+        if self.settings.reward_model.weight > 0:
+            self._observe(batch_of(examples, self._policy))
+        if not (np.isfinite(list(found.values())).all() and self._is_finite()):
+            self.restore(kept)
             self.refused += 1
             return {"refused": 1.0}
-        self.banners += int(batch.is_settlement.sum())
+        self.banners += sum(example.reward.revision == 0 for example in examples)
         self.updates += 1
         self._shown.extend(example.reward.rows for example in examples)
-        return {"refused": 0.0, **health, **self._counts(examples)}
+        self._last = {"refused": 0.0, **found, **self._counts(examples)}
+        return dict(self._last)
+
+    def _gradient(self, batch: Batch) -> dict[str, float]:
+        """Move the policy gradient by one batch."""
+        self._baseline.observe(batch)
+        return self._update(batch, torch.from_numpy(self._baseline.advantages(batch)))
+
+    @torch.no_grad()
+    def _observe(self, batch: Batch) -> None:
+        """Let the reward model learn from a batch, and draw from it."""
+        prepared = batch.prepared
+        logits = self._foundation.network_scores(prepared) / self._foundation.sharpness
+        known = first_position_log_prob(logits, prepared.candidates.mask)
+        rows = prepared.candidates.rows
+        banner, position = (place.cpu().numpy() for place in batch.drawn.nonzero(as_tuple=True))
+        shown = rows.gather(1, batch.banner)[batch.drawn]
+        place = torch.searchsorted(prepared.candidates.union, shown)
+        points = np.maximum(batch.points, 0.0)[banner, position]
+        before = np.maximum(batch.points - batch.delta, 0.0)[banner, position]
+        settled = batch.is_settlement[banner]
+        before = np.where(settled, 0.0, before)
+        self._model.observe(
+            Observations(
+                rows=shown.cpu().numpy(),
+                traits=_doubles(self._policy.traits(prepared)[place]),
+                contexts=_doubles(self._policy.context_traits(prepared))[banner],
+                familiarity=_doubles(known.gather(1, batch.banner)[batch.drawn]) + _FAMILIAR,
+                positions=position,
+                earned=points - before,
+                began=(points > 0).astype(np.float64) - (before > 0),
+                is_new=settled,
+            ),
+            int(batch.is_settlement.sum()),
+        )
+        seed = (self.settings.reward_model.seed, self.updates)
+        self._policy.take_value(self._model.draw(np.random.default_rng(seed)))
 
     def _update(self, batch: Batch, advantages: Tensor) -> dict[str, float]:
         """Do the epochs of one batch: the whole update on one screen."""
@@ -164,11 +233,13 @@ class Learner:
         eligible, drawn = batch.prepared.candidates.mask, batch.drawn
         advantages = advantages.to(drawn.device)
         with torch.no_grad():
-            reference = first_position_log_prob(self._foundation.scores(batch.prepared), eligible)
+            value = self._policy.value_terms(batch.prepared)
+            foundation = self._foundation.network_scores(batch.prepared)
+            reference = first_position_log_prob(foundation + value, eligible)
         proximal, weight = torch.empty(0), torch.empty(0)
         health: dict[str, float] = {}
         for epoch in range(s.epochs):
-            scores = self._policy.scores(batch.prepared)
+            scores = self._policy.network_scores(batch.prepared) + value
             log_prob = position_log_prob(scores, batch.banner, eligible, drawn)  # (B, K)
             if epoch == 0:
                 proximal = log_prob.detach()
@@ -213,16 +284,6 @@ class Learner:
             "records": float(len(examples)),
         }
 
-    def _copy(self) -> tuple[list[Tensor], Moments]:
-        parameters = [parameter.detach().clone() for parameter in self._policy.parameters()]
-        return parameters, self._optimiser.moments()
-
-    @torch.no_grad()
-    def _put_back(self, kept: tuple[list[Tensor], Moments]) -> None:
-        for parameter, value in zip(self._policy.parameters(), kept[0], strict=True):
-            parameter.copy_(value)
-        self._optimiser.load(kept[1])
-
     def _is_finite(self) -> bool:
         return all(bool(torch.isfinite(value).all()) for value in self._policy.parameters())
 
@@ -240,6 +301,9 @@ class Learner:
             **{f"moments/{name}": value for name, value in self._optimiser.moments().items()},
             "baseline": self._baseline.sums.copy(),
             "shown": shown,
+            "pending": _packed(self._pending),
+            "last": np.array([self._last[name] for name in HEALTH]),
+            **{f"model/{name}": value for name, value in self._model.state().items()},
             "counters": np.array([self.banners, self.updates, self.refused], np.int64),
         }
 
@@ -255,9 +319,32 @@ class Learner:
         self._optimiser = self._adam()
         self._optimiser.load(part("moments/"))
         self._baseline.sums = state["baseline"].copy()
+        self._model.restore(part("model/"))
+        self._pending = [read_example(reward, self.products) for reward in _unpacked(state)]
+        self._last = dict(zip(HEALTH, state["last"].tolist(), strict=True))
         self._shown.clear()
         self._shown.extend(tuple(int(row) for row in rows if row >= 0) for rows in state["shown"])
         self.banners, self.updates, self.refused = (int(count) for count in state["counters"])
+
+
+def _packed(examples: Sequence[Example]) -> npt.NDArray[np.uint8]:
+    """Return the records of examples as bytes, one packed record after its length."""
+    records = [encode(example.reward) for example in examples]
+    packed = b"".join(len(record).to_bytes(4, "little") + record for record in records)
+    return np.frombuffer(packed, np.uint8).copy()
+
+
+def _unpacked(state: Mapping[str, npt.NDArray[Any]]) -> list[Reward]:
+    packed, rewards, at = state["pending"].tobytes(), [], 0
+    while at < len(packed):
+        end = at + 4 + int.from_bytes(packed[at : at + 4], "little")
+        rewards.append(decode_reward(packed[at + 4 : end]))
+        at = end
+    return rewards
+
+
+def _doubles(values: Tensor) -> npt.NDArray[np.float64]:
+    return values.cpu().numpy().astype(np.float64)
 
 
 def _share(part: Tensor, of: Tensor) -> float:

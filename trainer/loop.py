@@ -53,7 +53,6 @@ class TrainerSettings:
     """How the loop works.
 
     Attributes:
-        batch_banners: trainable records of one update.
         batch_seconds: a batch that is not full closes with the first record appended so much later
             than its first.
         stale_versions: records drawn by a version further behind are counted as stale.
@@ -62,7 +61,6 @@ class TrainerSettings:
         learner: the recipe.
     """
 
-    batch_banners: int = 256
     batch_seconds: float = 4.0
     stale_versions: int = 50
     poll_records: int = 512
@@ -211,6 +209,7 @@ class Trainer:
         outcome = "refused"
         if not health["refused"]:
             progress, outcome = self._publish(work, progress, health, examples)
+        work.batch.batch_banners = work.learner.wanted
         self._save(work, progress)
         self._crash_point("saved")
         self.metrics.show(health)
@@ -327,7 +326,7 @@ class Trainer:
             learner = Learner(weights, foundation, catalogue.features, self.settings.learner)
             learner.restore(checkpoint.tensors)
         consumer = self._log.consumer([REWARDS.name], group=None)
-        batch = OpenBatch(self.settings.batch_banners, round(self.settings.batch_seconds * 1000))
+        batch = OpenBatch(learner.wanted, round(self.settings.batch_seconds * 1000))
         work = _Work(consumer, learner, progress, seen, batch)
         if not self._is_ours(live, progress):
             self._go_on_from(live, work)
@@ -354,6 +353,7 @@ class Trainer:
         )
         log.info("training_goes_on_from_live", version=live.version, before=work.progress.parent)
         work.learner, work.progress = learner, progress
+        work.batch.batch_banners = learner.wanted
 
     def _from_live(self, live: Live, *, number: int, offset: int) -> tuple[Learner, Progress]:
         snapshot = self._registry.load(live.version)

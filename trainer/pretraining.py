@@ -21,6 +21,7 @@ from trainer.held_out import HeldOutReport, Quality, greedy_quality, heuristic_q
 from trainer.past_orders import PastOrder, Replay, replay
 from trainer.sharpness import choose_sharpness, drawn_qualities
 from trainer.supervision import Places, Stage, Supervision, SupervisionSettings
+from trainer.traits import trait_tensors
 
 log = structlog.get_logger(__name__)
 Weights = dict[str, npt.NDArray[Any]]
@@ -158,6 +159,7 @@ class _Workshop:
             self._train(supervision, stage, told)
         weights = supervision.averaged().weights()
         weights["sharpness"][:] = report.sharpness
+        weights |= trait_tensors(weights, self.features)
         told(1.0)
         return weights
 

@@ -8,12 +8,14 @@ import numpy.typing as npt
 from numba import njit, types
 from numba.core.dispatcher import Dispatcher
 
-from policy.architecture import FEATURES, PROJECTED, VECTOR
+from policy.architecture import FEATURES, PROJECTED, TRAITS, VECTOR
 from policy.kernels.layout import (
+    FACTORS,
     PROJECTED_AT,
     REPEAT_BIAS_AT,
     TILE,
     TILE_FLOATS,
+    TRAITS_AT,
     Floats,
     Ints,
     readonly,
@@ -24,14 +26,15 @@ from policy.kernels.sources import FINGERPRINT
 _ZERO: Final = np.float32(0.0)
 _TENSORS: Final = (
     "context_rows", "context_features", "output_rows", "output_features", "bias_rows",
-    "bias_features", "repeat_projection", "repeat_rows",
+    "bias_features", "repeat_projection", "repeat_rows", "trait_rows", "trait_features",
+    "value_main", "value_context", "value_rows", "value_bias",
 )  # fmt: skip
 
 
 @njit(nogil=True)
 def _add_features(
     buckets: Ints, scale: Floats, context_features: Floats, output_features: Floats,
-    repeat_projection: Floats, vectors: Floats, output: Floats,
+    repeat_projection: Floats, trait_features: Floats, vectors: Floats, output: Floats,
 ) -> None:  # pragma: no cover  # fmt: skip
     for place in range(FEATURES):
         weight, bucket = scale[place], buckets[place]
@@ -41,6 +44,21 @@ def _add_features(
                 output[component] += weight * output_features[bucket, component]
             for column in range(PROJECTED):
                 vectors[PROJECTED_AT + column] += weight * repeat_projection[bucket, column]
+            for trait in range(TRAITS):
+                vectors[TRAITS_AT + trait] += weight * trait_features[bucket, trait]
+
+
+@njit(nogil=True)
+def _add_value(
+    traits: Floats, value_main: Floats, value_context: Floats, value: Floats
+) -> np.float32:  # pragma: no cover
+    """Add what the reward model makes of a product's traits to `value`; return the bias of it."""
+    bias = _ZERO
+    for trait in range(TRAITS):
+        bias += traits[trait] * value_main[trait]
+        for factor in range(2 * TRAITS):
+            value[factor] += traits[trait] * value_context[factor, trait]
+    return np.float32(bias)
 
 
 @njit(nogil=True)
@@ -58,12 +76,13 @@ def _entry_point(fingerprint: int) -> "Dispatcher[Callable[..., None]]":
     def fill(
         rows: npt.NDArray[np.int64], buckets: Ints, scale: Floats, context_rows: Floats,
         context_features: Floats, output_rows: Floats, output_features: Floats, bias_rows: Floats,
-        bias_features: Floats, repeat_projection: Floats, repeat_rows: Floats, sharpness: float,
-        tiles: Floats, table: Floats,
+        bias_features: Floats, repeat_projection: Floats, repeat_rows: Floats, trait_rows: Floats,
+        trait_features: Floats, value_main: Floats, value_context: Floats, value_rows: Floats,
+        value_bias: Floats, sharpness: float, tiles: Floats, table: Floats,
 ) -> None:  # pragma: no cover  # fmt: skip
         if fingerprint < 0:  # never: it makes the number part of the cache's key
             return
-        output = np.empty(VECTOR, np.float32)
+        output = np.empty(FACTORS, np.float32)
         known = len(context_rows)
         for row in rows:
             vectors = table[row]
@@ -71,19 +90,23 @@ def _entry_point(fingerprint: int) -> "Dispatcher[Callable[..., None]]":
             output[:] = _ZERO
             _add_features(
                 buckets[row], scale[row], context_features, output_features, repeat_projection,
-                vectors, output,
+                trait_features, vectors, output,
             )  # fmt: skip
-            bias = _bias(buckets[row], scale[row], bias_features)
+            bias, value = _bias(buckets[row], scale[row], bias_features), _ZERO
             if row < known:
                 bias += bias_rows[row]
+                value = value_bias[row]
                 vectors[REPEAT_BIAS_AT] = repeat_rows[row]
-                for component in range(VECTOR):
-                    vectors[component] += context_rows[row, component]
-                    output[component] += output_rows[row, component]
+                vectors[:VECTOR] += context_rows[row]
+                vectors[TRAITS_AT : TRAITS_AT + TRAITS] += trait_rows[row]
+                output[:VECTOR] += output_rows[row]
+                output[VECTOR:] = value_rows[row]
+            traits = vectors[TRAITS_AT : TRAITS_AT + TRAITS]
+            value += _add_value(traits, value_main, value_context, output[VECTOR:])
             at = (row // TILE) * TILE_FLOATS + row % TILE
-            for component in range(VECTOR):
+            for component in range(FACTORS):
                 tiles[at + component * TILE] = output[component]
-            tiles[at + VECTOR * TILE] = np.float32(sharpness) * bias
+            tiles[at + FACTORS * TILE] = np.float32(sharpness) * bias + value
 
     return fill
 
@@ -100,6 +123,12 @@ _SIGNATURE: Final = (
     readonly(types.float32, 1),  # bias features
     readonly(types.float32, 2),  # repeat projection
     readonly(types.float32, 1),  # repeat rows
+    readonly(types.float32, 2),  # trait rows
+    readonly(types.float32, 2),  # trait features
+    readonly(types.float32, 1),  # value main
+    readonly(types.float32, 2),  # value context
+    readonly(types.float32, 2),  # value rows
+    readonly(types.float32, 1),  # value bias
     types.float64,  # sharpness
     writable(types.float32, 1),  # tiles
     writable(types.float32, 2),  # table

@@ -1,4 +1,4 @@
-"""The shopper's vector u(x), as `reference.user_vector` defines it."""
+"""The factors of the scan: the shopper's vector u(x), as `reference.user_vector`, and traits."""
 
 import math
 from typing import Final
@@ -6,8 +6,8 @@ from typing import Final
 import numpy as np
 from numba import njit
 
-from policy.architecture import HIDDEN, VECTOR
-from policy.kernels.layout import PLACES, Floats, Ints
+from policy.architecture import HIDDEN, TRAITS, VECTOR
+from policy.kernels.layout import PLACES, TRAITS_AT, Floats, Ints
 from policy.kernels.matvec import product_adder, rectify
 
 _NO_VIEW: Final = slice(*PLACES["no_view"])
@@ -66,17 +66,13 @@ def encode(
     """Write u(x) into `user`.
 
     Args:
-            small: the small tensors (`layout.PLACES`).
-            table: (N, TABLE_COLUMNS).
-            viewed: row of the product viewed; -1: none that the catalogue knows.
-            recent: rows of the last purchases that the catalogue knows, oldest first.
-            known: how many of `recent` count.
-            work: (_add_query = product_adder(VECTOR, VECTOR)
-    _add_hidden = product_adder(3 * VECTOR, HIDDEN)
-    _add_user = product_adder(HIDDEN, VECTOR)
-
-    ENCODER_FLOATS,) scratch space.
-            user: (d,) the result.
+        small: the small tensors (`layout.PLACES`).
+        table: (N, TABLE_COLUMNS).
+        viewed: row of the product viewed; -1: none that the catalogue knows.
+        recent: rows of the last purchases that the catalogue knows, oldest first.
+        known: how many of `recent` count.
+        work: (ENCODER_FLOATS,) scratch space.
+        user: (d,) the result.
     """
     inputs = work[: 3 * VECTOR]
     hidden = work[3 * VECTOR : 3 * VECTOR + HIDDEN]
@@ -89,3 +85,27 @@ def encode(
     rectify(hidden)
     user[:] = small[_USER_BIAS]
     _add_user(small[_USER_WEIGHT], hidden, 0, user)
+
+
+@njit(fastmath={"contract", "reassoc"})
+def context_traits(
+    table: Floats, viewed: int, recent: Ints, known: int, z: Floats
+) -> None:  # pragma: no cover
+    """Write the mean traits of recent purchases, then those of the product viewed.
+
+    Args:
+        table: (N, TABLE_COLUMNS).
+        viewed: row of the product viewed; -1: none that the catalogue knows.
+        recent: rows of the last purchases that the catalogue knows.
+        known: how many of `recent` count.
+        z: (2T,) the result.
+    """
+    z[:] = _ZERO
+    even = _ONE / np.float32(max(known, 1))
+    for place in range(known):
+        row = recent[place]
+        for trait in range(TRAITS):
+            z[trait] += even * table[row, TRAITS_AT + trait]
+    if viewed >= 0:
+        for trait in range(TRAITS):
+            z[TRAITS + trait] = table[viewed, TRAITS_AT + trait]

@@ -1,11 +1,12 @@
 """How a compiled policy lies in memory: tiles to scan, a table to look things up in, small tensors.
 
-Tiles hold what every request reads of every product. A tile is TILE products wide and VECTOR + 1
-high: a line per component of e_i, then a line of b_i. So one pass multiplies TILE products at once,
-without adding up across a vector register (a row per product took five times as long). Columns
-beyond the catalogue have a bias of -inf: they are never eligible.
+Tiles hold what every request reads of every product. A tile is TILE products wide and FACTORS + 1
+high: a line per component of e_i, one per component of the value vector, then a line of b_i. So one
+pass multiplies TILE products at once, without adding up across a vector register (a row per product
+took five times as long). Columns beyond the catalogue have a bias of -inf: they are never eligible.
 
-The table holds what is read of a few products: c_i, the projected features, the repeat bias.
+The table holds what is read of a few products: c_i, the projected features, the repeat bias, the
+traits.
 
 The small tensors of the network stand one after another in one float32 vector, since every array
 given to a compiled function costs 60 ns.
@@ -18,18 +19,21 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from policy.architecture import PROJECTED, REPEAT_HIDDEN, REPEAT_INPUTS, TENSORS, VECTOR
+from policy.architecture import PROJECTED, REPEAT_HIDDEN, REPEAT_INPUTS, TENSORS, TRAITS, VECTOR
 
 TILE: Final = 64
-TILE_LINES: Final = VECTOR + 1
-"""A line per component of e_i and one of b_i."""
+FACTORS: Final = VECTOR + 2 * TRAITS
+"""What a request multiplies every product with: the shopper's vector, then the context's traits."""
+TILE_LINES: Final = FACTORS + 1
+"""A line per component of e_i and of the value vector, and one of b_i."""
 TILE_FLOATS: Final = TILE * TILE_LINES
 
 PROJECTED_AT: Final = VECTOR
 """Column of the table where the projected features begin; before it stands c_i."""
 REPEAT_BIAS_AT: Final = VECTOR + PROJECTED
-TABLE_COLUMNS: Final = 48
-"""Three cache lines of 64 bytes a product; the last columns are unused."""
+TRAITS_AT: Final = REPEAT_BIAS_AT + 1
+TABLE_COLUMNS: Final = 64
+"""Four cache lines of 64 bytes a product; the last columns are unused."""
 
 GROUPS: Final = 20 * TILE
 """Groups of products whose maxima bound the top. Product r is in group r % GROUPS."""

@@ -12,8 +12,8 @@ import numpy as np
 from numba import njit, types
 from numba.core.dispatcher import Dispatcher
 
-from policy.architecture import VECTOR
 from policy.kernels.layout import (
+    FACTORS,
     GROUPS,
     TILE,
     TILE_FLOATS,
@@ -28,7 +28,7 @@ from policy.kernels.sources import FINGERPRINT
 _NEVER: Final = np.float32(-np.inf)
 _ZERO: Final = np.float32(0.0)
 _ONE: Final = np.float32(1.0)
-_BIAS_AT: Final = VECTOR * TILE
+_BIAS_AT: Final = FACTORS * TILE
 
 
 @njit(fastmath={"contract", "reassoc"})
@@ -117,7 +117,7 @@ def _entry_point(fingerprint: int) -> "Dispatcher[Callable[..., None]]":
                     left[at + x] = tiles[start + _BIAS_AT + x] + terms[request, at + x]
                 for x in range(TILE):
                     right[at + x] = tiles[start + _BIAS_AT + x] + terms[request + 1, at + x]
-                for line in range(0, VECTOR, 4):
+                for line in range(0, FACTORS, 4):
                     y = start + line * TILE
                     a, b = users[request, line], users[request, line + 1]
                     c, d = users[request, line + 2], users[request, line + 3]
@@ -151,7 +151,8 @@ def multiply(tiles: Floats, users: Floats, terms: Floats, scores: Floats, group:
 
     Args:
         tiles: (tiles * TILE_FLOATS,) see `layout`.
-        users: (GROUP, d) the factors of the scan: u times sharpness * 2/sqrt(d).
+        users: (GROUP, FACTORS) the factors of the scan: u times sharpness * 2/sqrt(d), then the
+            context's traits.
         terms: (GROUP, tiles * TILE) added to every score; -inf excludes a product.
         scores: (GROUP, tiles * TILE) the result; of an odd group one line more is written.
         group: how many requests.

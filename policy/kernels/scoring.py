@@ -12,7 +12,7 @@ from numba import njit
 
 from policy.architecture import VECTOR
 from policy.kernels.copurchase import add_copurchase_terms
-from policy.kernels.encoder import encode
+from policy.kernels.encoder import context_traits, encode
 from policy.kernels.layout import PLACES, Bytes, Floats, Ints, UInts
 from policy.kernels.repeats import add_repeat_terms
 from policy.kernels.scan import review
@@ -111,7 +111,7 @@ def prepare_scores(
         mass: (tiles * TILE,) zeros.
         integers: scratch space.
         floats: scratch space.
-        user: (d,) the result.
+        user: (FACTORS,) the result.
         terms: (tiles * TILE,) zeros, and the result.
         touched: (TOUCHED,) rows of neighbours whose terms are not zero, the result.
 
@@ -124,7 +124,8 @@ def prepare_scores(
         return HISTORY_NOT_READABLE, 0
     recent = integers[RECENT_AT:OWN_AT]
     known = _known_recent(history, len(categories), recent)
-    encode(small, table, viewed, recent, known, floats[:REPEAT_AT], user)
+    encode(small, table, viewed, recent, known, floats[:REPEAT_AT], user[:VECTOR])
+    context_traits(table, viewed, recent, known, user[VECTOR:])
     sharpness = small[_SHARPNESS]
     neighbours = add_copurchase_terms(
         neighbour_rows, neighbour_weights, recent, known, sharpness * small[_COPURCHASE],

@@ -9,10 +9,9 @@ from policy.architecture import (
     NEIGHBOURS,
     TOP_CANDIDATES,
     UNIFORM_CANDIDATES,
-    VECTOR,
 )
 from policy.kernels.encoder import ENCODER_FLOATS
-from policy.kernels.layout import GROUPS, TILE, tile_count
+from policy.kernels.layout import FACTORS, GROUPS, TILE, tile_count
 from policy.kernels.packing import packed_bytes
 from policy.kernels.plackett_luce import BLOCK
 from policy.kernels.repeats import REPEAT_FLOATS
@@ -69,7 +68,7 @@ class Scratch:
         tiles = tile_count(products)
         self.scores = np.zeros((GROUP, tiles * TILE), np.float32)
         self.terms = np.zeros((GROUP, tiles * TILE), np.float32)
-        self.users = np.zeros((GROUP, VECTOR), np.float32)
+        self.users = np.zeros((GROUP, FACTORS), np.float32)
         self.touched = np.zeros((GROUP, TOUCHED), np.int32)
         self.prepared = np.zeros((GROUP, 2), np.int64)
         self.planes = np.zeros((PLANES, tiles * TILE), np.float32)

@@ -22,10 +22,12 @@ STANDARD_ERRORS = 4.0
 def test_after_5000_banners_the_policy_earns_more_than_the_greedy_foundation(seed: int) -> None:
     shop = Shop(SyntheticWorld(300, seed=seed, shoppers=300, past=4_000), RewardSpecification())
     weights, _ = pretrain(past_orders(shop), shop.features, seed=seed, device="cpu")
-    learner = Learner(weights, weights, shop.features, LearnerSettings(device="cpu"))
+    learner = Learner(
+        weights, weights, shop.features, LearnerSettings(batch_banners=128, device="cpu")
+    )
     rng = np.random.default_rng((seed, 1))
     foundation = Foundation(ServingPolicy.compile(weights, shop.features, version=0), 300)
-    learning = Learning(learner, shop.features, batch_banners=128, rng=rng)
+    learning = Learning(learner, shop.features, rng=rng)
 
     learned = np.fromiter(shop.play(learning, seed=seed, banners=BANNERS), float)[-JUDGED:]
     frozen = np.fromiter(shop.play(foundation, seed=seed, banners=BANNERS), float)[-JUDGED:]

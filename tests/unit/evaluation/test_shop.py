@@ -117,8 +117,10 @@ def test_what_is_expected_is_what_is_drawn_on_average(shop: Shop) -> None:
 
 def test_the_learning_rival_swaps_its_weights_after_each_full_batch(shop: Shop) -> None:
     weights = weights_of(PRODUCTS, seed=2)
-    learner = Learner(weights, weights, shop.features, LearnerSettings(device="cpu"))
-    rival = Learning(learner, shop.features, batch_banners=32, rng=np.random.default_rng(1))
+    learner = Learner(
+        weights, weights, shop.features, LearnerSettings(batch_banners=32, device="cpu")
+    )
+    rival = Learning(learner, shop.features, rng=np.random.default_rng(1))
 
     list(shop.play(rival, seed=9, banners=32 * 3 + 5))
 
@@ -130,8 +132,10 @@ def test_the_learning_rival_swaps_its_weights_after_each_full_batch(shop: Shop) 
 
 def test_a_reward_for_a_banner_that_was_not_drawn_is_refused(shop: Shop) -> None:
     weights = weights_of(PRODUCTS, seed=2)
-    learner = Learner(weights, weights, shop.features, LearnerSettings(device="cpu"))
-    rival = Learning(learner, shop.features, batch_banners=32, rng=np.random.default_rng(1))
+    learner = Learner(
+        weights, weights, shop.features, LearnerSettings(batch_banners=32, device="cpu")
+    )
+    rival = Learning(learner, shop.features, rng=np.random.default_rng(1))
     situation = Situation(0, next(iter(shop.world.visits(1))), -1, b"")
 
     with pytest.raises(ValueError, match="not the last one drawn"):

@@ -28,9 +28,8 @@ def main(root: Path, point: str, times: int) -> None:
         root / "checkpoints",
         clock=clock,
         settings=TrainerSettings(
-            batch_banners=16,
             poll_seconds=0.0,
-            learner=LearnerSettings(device="cpu", threads=1),
+            learner=LearnerSettings(batch_banners=16, device="cpu", threads=1),
         ),
         crash_point=reached,
     )

@@ -22,9 +22,9 @@ def pays(*good: int) -> Any:
 
 
 def learner_of(shop: Any, **changes: Any) -> Learner:
-    return Learner(
-        shop.weights, shop.weights, shop.features, LearnerSettings(device="cpu", **changes)
-    )
+    """Return a learner whose policy gradient moves with every batch, however small."""
+    settings = LearnerSettings(**{"device": "cpu", "batch_banners": 1, **changes})
+    return Learner(shop.weights, shop.weights, shop.features, settings)
 
 
 def same(one: dict[str, Any], other: dict[str, Any]) -> bool:

@@ -26,11 +26,10 @@ from trainer.loop import Trainer, TrainerSettings
 
 BATCH = 16
 SETTINGS = TrainerSettings(
-    batch_banners=BATCH,
     batch_seconds=2.0,
     poll_seconds=0.0,
     poll_records=7,  # batches end inside and between polls
-    learner=LearnerSettings(device="cpu", threads=1),
+    learner=LearnerSettings(batch_banners=BATCH, device="cpu", threads=1),
 )
 
 

@@ -1,0 +1,348 @@
+"""What a product earns in a context, learned from every position shown: the reward model.
+
+A policy gradient learns slowly at first, because it only hears which of its own draws did better
+than usual. This model is fitted to every shown position at once, so it knows within some hundred
+banners which products earn more than the past foretold. Its draw is added to the policy's scores
+(`policy.architecture`, "value_..."); the policy gradient goes on from there.
+
+Points of a position are modelled in two parts that are both log-linear (quasi-Poisson), so that
+their logarithms add up: whether anything was earned, which clicks tell soon, and how much it was
+then worth, which is rare and stays near its prior for long:
+
+    log rate(x, i, k) = t_i.(m + A z) + v_i.z + b_i + s sc_i + c + c_k
+
+    t_i traits of the product, z = [mean traits of recent purchases, traits of the product viewed];
+    m, A shared by all products; v_i, b_i of each product, shrunk towards nothing (an intercept and
+    slopes in the manner of mixed models); sc_i the foundation's log-probability, which explains
+    what was known before; c, c_k level and position, which no score needs.
+
+Every batch moves the posterior by a few Newton steps from where it stood (assumed density
+filtering: Opper 1998, "A Bayesian approach to on-line learning"); m, A and s share a covariance,
+products have precisions of their own. What is served is a draw from the posterior, narrowed by
+`exploration` (Thompson 1933; Chapelle and Li 2011, "An empirical evaluation of Thompson sampling"):
+one draw a snapshot, so that every propensity stays exact.
+
+Dimensions: B observations, N products, T traits, D = T + 2 T T + 1 shared weights.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from policy.architecture import TRAITS
+from schemas.limits import BANNER_SIZE
+
+Array = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+State = dict[str, npt.NDArray[Any]]
+
+_Z: Final = 2 * TRAITS
+_SHARED: Final = TRAITS + _Z * TRAITS + 1
+_NEWTON_STEPS: Final = 3
+_LONGEST_STEP: Final = 1.0
+_LOG_RATES: Final = (-12.0, 2.0)
+PARTS: Final = ("earning", "worth")
+VALUE_TENSORS: Final = ("value_main", "value_context", "value_rows", "value_bias")
+
+
+@dataclass(frozen=True, slots=True)
+class RewardModelSettings:
+    """The reward model's numbers.
+
+    Attributes:
+        weight: factor on log rates where they enter the policy's scores; 0: no reward model.
+        exploration: factor on the posterior's spread in a draw.
+        product_spread: prior standard deviation of b_i, of each part.
+        slope_spread: of v_i.z, for z of unit variance.
+        shared_spread: of the sum of what m and A contribute.
+        familiarity: prior mean of s; 1 would be the foundation's own odds.
+        familiarity_spread: prior standard deviation of s, of each part.
+        horizon_banners: what was learned so long ago counts a third; tastes move.
+        seed: of the draws.
+    """
+
+    weight: float = 4.0
+    exploration: float = 0.3
+    product_spread: tuple[float, float] = (0.7, 0.4)
+    slope_spread: tuple[float, float] = (0.5, 0.0)
+    shared_spread: tuple[float, float] = (0.3, 0.1)
+    familiarity: float = 0.5
+    familiarity_spread: tuple[float, float] = (0.3, 0.1)
+    horizon_banners: float = 200_000.0
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Positions that were shown, and what they earned.
+
+    Attributes:
+        rows: (B,) products.
+        traits: (B, T) theirs.
+        contexts: (B, 2T) z.
+        familiarity: (B,) the foundation's log-probability of the product.
+        positions: (B,) in [0, K).
+        earned: (B,) points, or by how much they changed.
+        began: (B,) 1 where anything was earned for the first time, else 0.
+        is_new: (B,) False for corrections.
+    """
+
+    rows: Ints
+    traits: Array
+    contexts: Array
+    familiarity: Array
+    positions: Ints
+    earned: Array
+    began: Array
+    is_new: npt.NDArray[np.bool_]
+
+    def shared(self) -> Array:
+        """Return (B, D): what m, A and s are multiplied with."""
+        crossed = self.contexts[:, :, None] * self.traits[:, None, :]
+        return np.concatenate(
+            [self.traits, crossed.reshape(len(self.rows), -1), self.familiarity[:, None]], axis=1
+        )
+
+
+@dataclass(slots=True)
+class _Part:
+    """The posterior of one log-linear part: means and precisions, and the priors they return to.
+
+    Attributes:
+        shared, shared_precision: (D,), (D, D).
+        bias, bias_precision: (N,), (N,).
+        slopes, slopes_precision: (N, 2T), (N, 2T); empty precision: no slopes.
+        levels, levels_precision: (1 + K,) c, then c_k.
+    """
+
+    shared: Array
+    shared_prior: Array
+    shared_precision: Array
+    bias: Array
+    bias_prior: float
+    bias_precision: Array
+    slopes: Array
+    slopes_prior: float
+    slopes_precision: Array
+    levels: Array
+    levels_precision: Array
+
+    def log_rate(self, seen: Observations, shared: Array) -> Array:
+        """Return (B,) log rates of observations; `shared` is `seen.shared()`."""
+        return np.asarray(
+            shared @ self.shared
+            + self.bias[seen.rows]
+            + (self.slopes[seen.rows] * seen.contexts).sum(axis=1)
+            + self.levels[0]
+            + self.levels[1 + seen.positions]
+        )
+
+    def fit(self, seen: Observations, target: Array, exposed: Array) -> None:
+        """Move the posterior by one batch.
+
+        Args:
+            seen: the observations.
+            target: (B,) what was counted, or by how much a count changed.
+            exposed: (B,) 1 where the rate explains the target, 0 for changes of counts.
+        """
+        shared, rows, z = seen.shared(), seen.rows, seen.contexts
+        before = (self.shared.copy(), self.bias.copy(), self.slopes.copy(), self.levels.copy())
+        precision, bias_precision = self.shared_precision, self.bias_precision
+        slopes_precision, levels_precision = self.slopes_precision, self.levels_precision
+        touched, place = np.unique(rows, return_inverse=True)
+        one = np.zeros((len(rows), 1 + BANNER_SIZE))
+        one[:, 0], one[np.arange(len(rows)), 1 + seen.positions] = 1.0, 1.0
+
+        def rates() -> tuple[Array, Array]:
+            rate = np.exp(np.clip(self.log_rate(seen, shared), *_LOG_RATES)) * exposed
+            return rate, target - rate
+
+        def by_product(values: Array) -> Array:
+            total = np.zeros((len(touched), *values.shape[1:]))
+            np.add.at(total, place, values)
+            return total
+
+        for _ in range(_NEWTON_STEPS):
+            rate, left = rates()
+            precision = self.shared_precision + (shared * rate[:, None]).T @ shared
+            pull = self.shared_precision @ (self.shared - before[0])
+            self.shared += np.linalg.solve(precision, shared.T @ left - pull)
+            rate, left = rates()
+            bias_precision = self.bias_precision[touched] + by_product(rate)
+            pull = self.bias_precision[touched] * (self.bias - before[1])[touched]
+            self.bias[touched] += _step((by_product(left) - pull) / bias_precision)
+            if self.slopes_prior > 0:
+                rate, left = rates()
+                slopes_precision = self.slopes_precision[touched] + by_product(rate[:, None] * z**2)
+                pull = self.slopes_precision[touched] * (self.slopes - before[2])[touched]
+                step = (by_product(left[:, None] * z) - pull) / slopes_precision
+                self.slopes[touched] += _step(step / 2.0)  # its columns are not independent
+            rate, left = rates()
+            levels_precision = self.levels_precision + one.T @ rate
+            pull = self.levels_precision * (self.levels - before[3])
+            self.levels += _step((one.T @ left - pull) / levels_precision / 2.0)
+        self.shared_precision, self.levels_precision = precision, levels_precision
+        self.bias_precision[touched] = bias_precision
+        if self.slopes_prior > 0:
+            self.slopes_precision[touched] = slopes_precision
+
+    def forget(self, share: float) -> None:
+        """Let precisions return to their priors by `share`."""
+        self.shared_precision += share * (self.shared_prior - self.shared_precision)
+        self.bias_precision += share * (self.bias_prior - self.bias_precision)
+        self.slopes_precision += share * (self.slopes_prior - self.slopes_precision)
+
+    def draw(self, narrowed: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+        """Return (shared, bias, slopes) drawn from the posterior, its spread times `narrowed`."""
+        lower = np.linalg.cholesky(self.shared_precision)
+        shared = self.shared + narrowed * np.linalg.solve(lower.T, rng.standard_normal(_SHARED))
+        spread = narrowed / np.sqrt(self.bias_precision)
+        bias = self.bias + spread * rng.standard_normal(len(self.bias))
+        slopes = self.slopes
+        if self.slopes_prior > 0:
+            noise = rng.standard_normal(slopes.shape)
+            slopes = slopes + narrowed * noise / np.sqrt(self.slopes_precision)
+        return shared, bias, slopes
+
+    def grow(self, products: int) -> None:
+        """Make room for products that came later; nothing is known of them."""
+        more = products - len(self.bias)
+        self.bias = np.concatenate([self.bias, np.zeros(more)])
+        self.bias_precision = np.concatenate([self.bias_precision, np.full(more, self.bias_prior)])
+        self.slopes = np.concatenate([self.slopes, np.zeros((more, _Z))])
+        width = self.slopes_precision.shape[1]
+        self.slopes_precision = np.concatenate(
+            [self.slopes_precision, np.full((more, width), self.slopes_prior)]
+        )
+
+
+def _step(wanted: Array) -> Array:
+    return np.clip(wanted, -_LONGEST_STEP, _LONGEST_STEP)
+
+
+def _part(products: int, settings: RewardModelSettings, number: int) -> _Part:
+    """Return the prior of part `number`."""
+    scale = np.ones(_SHARED)
+    scale[:TRAITS] = TRAITS
+    scale[TRAITS:-1] = _Z * TRAITS / 2.0
+    scale /= settings.shared_spread[number] ** 2
+    scale[-1] = settings.familiarity_spread[number] ** -2
+    shared = np.zeros(_SHARED)
+    shared[-1] = settings.familiarity if number == 0 else 0.0
+    slope = settings.slope_spread[number]
+    slopes_prior = _Z / slope**2 if slope > 0 else 0.0
+    bias_prior = settings.product_spread[number] ** -2
+    return _Part(
+        shared=shared,
+        shared_prior=np.diag(scale),
+        shared_precision=np.diag(scale),
+        bias=np.zeros(products),
+        bias_prior=bias_prior,
+        bias_precision=np.full(products, bias_prior),
+        slopes=np.zeros((products, _Z)),
+        slopes_prior=slopes_prior,
+        slopes_precision=np.full((products, _Z if slope > 0 else 0), slopes_prior),
+        levels=np.array([-2.3 if number == 0 else -1.2, *[0.0] * BANNER_SIZE]),
+        levels_precision=np.array([1.0, *[4.0] * BANNER_SIZE]),
+    )
+
+
+class RewardModel:
+    """The posterior of both parts over a catalogue.
+
+    Equal observations and generators give equal bits.
+    """
+
+    def __init__(self, products: int, settings: RewardModelSettings | None = None) -> None:
+        self.settings = settings or RewardModelSettings()
+        self._parts = [_part(products, self.settings, number) for number in range(len(PARTS))]
+
+    @classmethod
+    def from_value(
+        cls,
+        weights: Mapping[str, npt.NDArray[Any]],
+        products: int,
+        settings: RewardModelSettings,
+    ) -> "RewardModel":
+        """Return the model that a snapshot's draw came from, as far as the draw tells.
+
+        The draw becomes the mean. The precision of b_i is kept in the snapshot; the others follow
+        from it, as if the traits that were shown had unit variance.
+        """
+        model = cls(products, settings)
+        known = len(weights["value_bias"])
+        if settings.weight <= 0 or not weights["value_precision"].any():
+            return model
+        part, scale = model._parts[0], 1.0 / settings.weight
+        main, context = (weights[f"value_{name}"].ravel() for name in ("main", "context"))
+        part.shared[:-1] = scale * np.concatenate([main, context])
+        part.bias[:known] = scale * weights["value_bias"]
+        part.slopes[:known] = scale * weights["value_rows"]
+        gained = np.maximum(weights["value_precision"] - part.bias_prior, 0.0).astype(np.float64)
+        part.bias_precision[:known] += gained
+        part.slopes_precision[:known] += gained[:, None]
+        part.shared_precision = part.shared_precision + gained.sum() * np.eye(_SHARED)
+        return model
+
+    def observe(self, seen: Observations, banners: int) -> None:
+        """Learn from a batch of positions that came from so many new banners."""
+        share = banners / self.settings.horizon_banners
+        exposed = seen.is_new.astype(np.float64)
+        self._parts[0].forget(share)
+        self._parts[0].fit(seen, seen.began, exposed)
+        worth = (seen.earned != 0) | (seen.began > 0)
+        self._parts[1].forget(share)
+        if worth.any():
+            earning = Observations(
+                rows=seen.rows[worth],
+                traits=seen.traits[worth],
+                contexts=seen.contexts[worth],
+                familiarity=seen.familiarity[worth],
+                positions=np.zeros(int(worth.sum()), np.int64),
+                earned=seen.earned[worth],
+                began=seen.began[worth],
+                is_new=seen.is_new[worth],
+            )
+            self._parts[1].fit(earning, earning.earned, (earning.began > 0).astype(np.float64))
+
+    def draw(self, rng: np.random.Generator) -> dict[str, npt.NDArray[np.float32]]:
+        """Return the tensors "value_..." of a snapshot: a draw from the posterior, weighted."""
+        weight, narrowed = self.settings.weight, self.settings.exploration
+        drawn = [part.draw(narrowed, rng) for part in self._parts]
+        shared, bias, slopes = (sum(parts) for parts in zip(*drawn, strict=True))
+        tensors = {
+            "value_main": shared[:TRAITS],
+            "value_context": shared[TRAITS:-1].reshape(_Z, TRAITS),
+            "value_rows": slopes,
+            "value_bias": bias,
+        }
+        found = {name: (weight * value).astype(np.float32) for name, value in tensors.items()}
+        return found | {"value_precision": self._parts[0].bias_precision.astype(np.float32)}
+
+    def grow(self, products: int) -> None:
+        """Make room for products that came later."""
+        for part in self._parts:
+            part.grow(products)
+
+    def state(self) -> State:
+        """Return the posterior as tensors by name."""
+        return {
+            f"{name}/{field}": np.array(getattr(part, field))
+            for name, part in zip(PARTS, self._parts, strict=True)
+            for field in _MOVED
+        }
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Continue from a state over the same number of products."""
+        for name, part in zip(PARTS, self._parts, strict=True):
+            for field in _MOVED:
+                setattr(part, field, np.array(state[f"{name}/{field}"]))
+
+
+_MOVED: Final = (
+    "shared", "shared_precision", "bias", "bias_precision", "slopes", "slopes_precision",
+    "levels", "levels_precision",
+)  # fmt: skip
