@@ -48,21 +48,30 @@ def _best(banners: Rows, expected: Expected) -> tuple[list[int], float]:
     return banners[place].tolist(), float(values[place])
 
 
+def _free(banner: list[int], candidates: int) -> Rows:
+    """Return the candidates that are not on the banner, ascending."""
+    is_free = np.ones(candidates, bool)
+    is_free[banner] = False
+    return np.flatnonzero(is_free)
+
+
 def _appended(banner: list[int], candidates: int) -> Rows:
-    free = np.setdiff1d(np.arange(candidates), banner)
-    return np.column_stack([np.tile(np.array(banner, np.int64), (len(free), 1)), free])
+    free = _free(banner, candidates)
+    made = np.empty((len(free), len(banner) + 1), np.int64)
+    made[:, :-1] = banner
+    made[:, -1] = free
+    return made
 
 
 def _neighbours(banner: list[int], candidates: int) -> Rows:
     """Return every banner one replacement or one exchange away."""
-    free = np.setdiff1d(np.arange(candidates), banner)
-    parts = []
-    for position in range(len(banner)):
-        replaced = np.tile(np.array(banner, np.int64), (len(free), 1))
-        replaced[:, position] = free
-        parts.append(replaced)
-    for left, right in combinations(range(len(banner)), 2):
-        exchanged = list(banner)
-        exchanged[left], exchanged[right] = exchanged[right], exchanged[left]
-        parts.append(np.array([exchanged], np.int64))
-    return np.concatenate(parts) if parts else np.empty((0, 0), np.int64)
+    free = _free(banner, candidates)
+    size, count = len(banner), len(free)
+    exchanges = list(combinations(range(size), 2))
+    made = np.empty((size * count + len(exchanges), size), np.int64)
+    made[:] = banner
+    for position in range(size):
+        made[position * count : (position + 1) * count, position] = free
+    for place, (left, right) in enumerate(exchanges, start=size * count):
+        made[place, left], made[place, right] = banner[right], banner[left]
+    return made

@@ -8,6 +8,7 @@ by searching, and neither shows which products convert well on a banner.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -29,6 +30,8 @@ _FROM_STAPLES: Final = 0.15
 _STOREFRONT_FOCUS: Final = 4.0
 _SEARCH_FOCUS: Final = 10.0
 _ORDERS_AT_ONCE: Final = 256
+_NUMBERS_AT_ONCE: Final = 50_000
+"""What fits into a processor's own memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,12 @@ def make_shoppers(count: int, assortment: Assortment, rng: np.random.Generator) 
         staples[shopper] = _draw(weights[None], rng.random((1, STAPLES)))[0]
     activity = rng.lognormal(sigma=0.6, size=count)
     return Shoppers(tastes, staples, activity / activity.sum())
+
+
+def cumulated_share(activity: Array) -> list[float]:
+    """Return (S,) cumulated shares, the last exactly one: bisect a uniform to draw a shopper."""
+    cumulated = np.cumsum(activity)
+    return (cumulated / cumulated[-1]).tolist()  # type: ignore[no-any-return]
 
 
 def interest_of(taste: Array, noise: Array) -> Array:
@@ -101,14 +110,26 @@ def _baskets(
 ) -> list[list[int]]:
     """Return the distinct rows of one order per shopper in `who`."""
     taste = shoppers.tastes[who, rng.integers(TASTES, size=len(who))]
-    nearness = interest_of(taste, rng.normal(size=taste.shape)) @ assortment.vectors.T
+    interest = interest_of(taste, rng.normal(size=taste.shape))
+    sizes = np.minimum(1 + rng.poisson(1.5, len(who)), STAPLES)
+    uniforms = rng.random((len(who), STAPLES))
+    at_once = max(1, _NUMBERS_AT_ONCE // len(assortment.products))
+    rows = np.concatenate(
+        [
+            _draw(_past_weights(assortment, interest[start:end]), uniforms[start:end])
+            for start, end in pairwise([*range(0, len(who), at_once), len(who)])
+        ]
+    )
+    again = rng.random(rows.shape) < _FROM_STAPLES
+    rows = np.where(again, shoppers.staples[who], rows)
+    return [list(dict.fromkeys(row[:size].tolist())) for row, size in zip(rows, sizes, strict=True)]
+
+
+def _past_weights(assortment: Assortment, interest: Array) -> Array:
+    """Return (B, N) how likely the storefront or a search led from an interest to each product."""
+    nearness = interest @ assortment.vectors.T
     storefront = assortment.popularity * np.exp(_STOREFRONT_FOCUS * nearness)
     search = np.exp(_SEARCH_FOCUS * nearness)
     searched = 1.0 - _FROM_STOREFRONT - _FROM_STAPLES
     weights = _FROM_STOREFRONT * storefront / storefront.sum(axis=1, keepdims=True)
-    weights += searched * search / search.sum(axis=1, keepdims=True)
-    sizes = np.minimum(1 + rng.poisson(1.5, len(who)), STAPLES)
-    rows = _draw(weights, rng.random((len(who), STAPLES)))
-    again = rng.random(rows.shape) < _FROM_STAPLES
-    rows = np.where(again, shoppers.staples[who], rows)
-    return [list(dict.fromkeys(row[:size].tolist())) for row, size in zip(rows, sizes, strict=True)]
+    return np.asarray(weights + searched * search / search.sum(axis=1, keepdims=True))

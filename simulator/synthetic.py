@@ -1,5 +1,6 @@
 """A seeded shop with latent interests whose expected rewards and best banners are known."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -13,9 +14,17 @@ from schemas.limits import BANNER_SIZE
 from schemas.products import Product
 from simulator.assortment import make_assortment, partner
 from simulator.choice import NOISE_PER_POSITION, Choice
+from simulator.circumstances import ORDINARY, SyntheticShare
 from simulator.errors import VisitFromAnotherWorld, WorldNotPossible
 from simulator.oracle import best_banner
-from simulator.shoppers import OPENING, TASTES, interest_of, make_shoppers, past_orders
+from simulator.shoppers import (
+    OPENING,
+    TASTES,
+    cumulated_share,
+    interest_of,
+    make_shoppers,
+    past_orders,
+)
 from simulator.world import (
     DEFAULT_POINTS,
     Memory,
@@ -23,6 +32,7 @@ from simulator.world import (
     Points,
     Response,
     Visit,
+    delays,
     memory_of,
     remember,
     remembered,
@@ -44,6 +54,7 @@ _VIEW_FOCUS: Final = 12.0
 _CANDIDATES: Final = 60
 _DRIFT_VISITS: Final = 10_000
 _SECONDS_BETWEEN_VISITS: Final = 20.0
+_ALL: Final = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,26 +68,6 @@ class SyntheticVisit(Visit):
 
     interest: Array = field(repr=False, compare=False)
     staples: Ints = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SyntheticShare:
-    """How the visits of a synthetic shop are mixed.
-
-    Attributes:
-        anonymous: share of visits without a user id.
-        viewed: share of visits on a product page.
-        searching: share of visits whose shopper also buys staples, or the product viewed, by
-            herself.
-    """
-
-    anonymous: float = 0.1
-    viewed: float = 0.8
-    searching: float = 0.25
-
-    def __post_init__(self) -> None:
-        if not all(0.0 <= share <= 1.0 for share in (self.anonymous, self.viewed, self.searching)):
-            raise WorldNotPossible("shares lie between 0 and 1")
 
 
 class SyntheticWorld:
@@ -112,7 +103,7 @@ class SyntheticWorld:
         seed: int = 0,
         shoppers: int = 1000,
         past: int = 12_000,
-        share: SyntheticShare = SyntheticShare(),
+        share: SyntheticShare = ORDINARY,
         drift: float = 0.0,
         delay: float = 1.0,
     ) -> None:
@@ -127,6 +118,8 @@ class SyntheticWorld:
         self._past_size = past
         self._share, self._drift, self._delay = share, drift, delay
         self._rows = {product.product_id: row for row, product in enumerate(self.products)}
+        self._activity: list[float] = cumulated_share(self._shoppers.activity)
+        self._renown = np.sqrt(self._assortment.popularity)
 
     @property
     def products(self) -> Sequence[Product]:
@@ -161,17 +154,18 @@ class SyntheticWorld:
     def _visit(
         self, seed: int, number: int, at: datetime, memory: Memory, rng: np.random.Generator
     ) -> SyntheticVisit:
-        shopper = int(rng.choice(len(self._shoppers), p=self._shoppers.activity))
+        shopper = bisect_right(self._activity, rng.random())
         taste = self._shoppers.tastes[shopper, rng.integers(TASTES)]
         interest = interest_of(taste, rng.normal(size=taste.shape))
-        is_anonymous, is_viewing = rng.random(2) < (self._share.anonymous, self._share.viewed)
-        viewed = self._viewed(interest, float(rng.random()))
+        is_anonymous = rng.random() < self._share.anonymous
+        is_viewing = rng.random() < self._share.viewed
+        uniform = rng.random()
         user_id = None if is_anonymous else f"s{shopper}"
         return SyntheticVisit(
             seed=seed,
             number=number,
             user_id=user_id,
-            viewed_product_id=f"p{viewed}" if is_viewing else None,
+            viewed_product_id=f"p{self._viewed(interest, uniform)}" if is_viewing else None,
             purchased_product_ids=remembered(memory, user_id),
             occurred_at=at,
             memory=memory,
@@ -181,31 +175,33 @@ class SyntheticWorld:
 
     def _viewed(self, interest: Array, uniform: float) -> int:
         weights = np.exp(_VIEW_FOCUS * (self._assortment.vectors @ interest))
-        cumulated = np.cumsum(weights * np.sqrt(self._assortment.popularity))
-        return int(np.searchsorted(cumulated, uniform * cumulated[-1], side="right"))
+        cumulated = np.cumsum(weights * self._renown)
+        return int(cumulated.searchsorted(uniform * cumulated[-1], side="right"))
 
-    def _wish(self, visit: Visit) -> tuple[SyntheticVisit, Array]:
-        """Return the visit and (N,) how much its shopper wants each product, in logits."""
+    def _wish(self, visit: Visit, rows: Ints | slice) -> tuple[SyntheticVisit, Array]:
+        """Return the visit and (R,) how much its shopper wants the products, in logits.
+
+        Args:
+            visit: of this world.
+            rows: (R,) of the products, or a slice of all.
+        """
         if not isinstance(visit, SyntheticVisit):
             raise VisitFromAnotherWorld("this visit was not made by a SyntheticWorld")
         shop = self._assortment
         turned = self._drift * visit.number / _DRIFT_VISITS
-        appeal = shop.appeal
+        appeal = shop.appeal[rows]
         if turned:
-            appeal = np.cos(turned) * shop.appeal + np.sin(turned) * shop.appeal_later
-        wish = INTEREST * (shop.vectors @ visit.interest) + APPEAL * appeal
-        wish[visit.staples] += STAPLE
+            appeal = np.cos(turned) * appeal + np.sin(turned) * shop.appeal_later[rows]
+        wish = INTEREST * (shop.vectors[rows] @ visit.interest) + APPEAL * appeal
+        if isinstance(rows, slice):
+            wish[visit.staples] += STAPLE
+        else:
+            wish += STAPLE * (rows[:, None] == visit.staples).any(axis=1)
         return visit, wish
 
     def _choice(self, wish: Array, rows: Ints) -> Choice:
-        """Return how banners are seen: `wish` and `rows` are (..., K)."""
-        category = self._assortment.category[rows]
-        return Choice(
-            click=EXAMINATION[: rows.shape[-1]] / (1.0 + np.exp(CLICK_OFFSET - wish)),
-            buy=1.0 / (1.0 + np.exp(BUY_OFFSET - wish)),
-            goes_with=partner(category)[..., :, None] == category[..., None, :],
-            complement=COMPLEMENT,
-        )
+        """Return how a banner is seen: `wish` and `rows` are (K,)."""
+        return _seen(*_odds(wish), self._assortment.category[rows])
 
     def respond(self, visit: Visit, banner: Sequence[str], rng: np.random.Generator) -> Response:
         """Return what the shopper does with the banner, and remember what she bought.
@@ -214,18 +210,19 @@ class SyntheticWorld:
             BannerNotShowable: see `simulator.world.showable`.
             VisitFromAnotherWorld: no SyntheticWorld made the visit.
         """
-        own, wish = self._wish(visit)
         rows = np.array(showable(visit, banner, self._rows), np.int64)
+        own, wish = self._wish(visit, rows)
         uniforms = rng.random((BANNER_SIZE, NOISE_PER_POSITION))
         searching = rng.random(2)
-        click_delay, thinking = self._delay * rng.lognormal(np.log([4.0, 30.0]), [0.5, 0.5])
-        clicked, bought = self._choice(wish[rows], rows).draw(uniforms)
+        click_delay, thinking = delays(rng, self._delay)
+        is_clicked, is_bought = self._choice(wish, rows).draw(uniforms)
+        clicked = tuple(is_clicked.nonzero()[0].tolist())
         response = Response(
-            clicked=tuple(np.flatnonzero(clicked).tolist()),
-            bought=tuple(np.flatnonzero(bought).tolist()),
+            clicked=clicked,
+            bought=tuple(is_bought.nonzero()[0].tolist()),
             also_bought=self._found_alone(own, banner, searching),
-            click_delay_seconds=float(click_delay),
-            order_delay_seconds=float(click_delay * (1 + clicked.sum()) + thinking),
+            click_delay_seconds=click_delay,
+            order_delay_seconds=click_delay * (1 + len(clicked)) + thinking,
         )
         remember(visit, response.order(banner))
         return response
@@ -249,22 +246,46 @@ class SyntheticWorld:
     ) -> float:
         """Return the exact expected reward of a banner, in closed form."""
         rows = np.array(showable(visit, banner, self._rows), np.int64)
-        _, wish = self._wish(visit)
-        return float(self._choice(wish[rows], rows).expected(points))
+        _, wish = self._wish(visit, rows)
+        return float(self._choice(wish, rows).expected(points))
 
     def oracle(self, visit: Visit, points: Points = DEFAULT_POINTS) -> tuple[str, ...]:
         """Return a banner near the best: greedy and swaps among the 60 most wanted products.
 
         On small shops it is within 1% of brute force, mostly equal to it (the tests say so).
         """
-        _, wish = self._wish(visit)
+        _, wish = self._wish(visit, _ALL)
         if visit.viewed_product_id is not None:
             wish[self._rows[visit.viewed_product_id]] = -np.inf
         allowed = len(wish) - (visit.viewed_product_id is not None)
-        wanted = np.argsort(-wish, kind="stable")[: min(_CANDIDATES, allowed)]
+        wanted = _most_wanted(wish, min(_CANDIDATES, allowed))
+        against, buy = _odds(wish[wanted])
+        category = self._assortment.category[wanted]
         best = best_banner(
             len(wanted),
             BANNER_SIZE,
-            lambda places: self._choice(wish[wanted[places]], wanted[places]).expected(points),
+            lambda places: _seen(against[places], buy[places], category[places]).expected(points),
         )
         return tuple(f"p{wanted[place]}" for place in best)
+
+
+def _odds(wish: Array) -> tuple[Array, Array]:
+    """Return one over the chance of a click where looked at, and the chance of buying, by wish."""
+    return 1.0 + np.exp(CLICK_OFFSET - wish), 1.0 / (1.0 + np.exp(BUY_OFFSET - wish))
+
+
+def _seen(against: Array, buy: Array, category: Ints) -> Choice:
+    """Return how banners are seen, by the `_odds` and categories, all (..., K)."""
+    return Choice(
+        click=EXAMINATION[: category.shape[-1]] / against,
+        buy=buy,
+        goes_with=partner(category)[..., :, None] == category[..., None, :],
+        complement=COMPLEMENT,
+    )
+
+
+def _most_wanted(wish: Array, count: int) -> Ints:
+    """Return the `count` rows of the highest wishes, the most wanted first, ties by row."""
+    least = np.partition(wish, -count)[-count]
+    rows = np.flatnonzero(wish >= least)
+    return np.asarray(rows[np.argsort(-wish[rows], kind="stable")[:count]])

@@ -4,6 +4,7 @@ A world knows the truth that a recommender must find out: `expected_reward` and 
 those who measure, never to the policy.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -45,6 +46,9 @@ class Points:
 
 
 DEFAULT_POINTS: Final = Points()
+_CLICK_LOG_SECONDS: Final = math.log(4.0)
+_THINKING_LOG_SECONDS: Final = math.log(30.0)
+_DELAY_SPREAD: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +156,20 @@ class World(Protocol):
 def visit_rng(visit: Visit) -> np.random.Generator:
     """Return the generator of a visit's noise: the same for every policy on the same seed."""
     return np.random.default_rng((visit.seed, visit.number))
+
+
+def delays(rng: np.random.Generator, factor: float) -> tuple[float, float]:
+    """Return the seconds to the first click and, after the last, to the order: log-normal.
+
+    Args:
+        rng: two normals are drawn from it.
+        factor: on both; with 1 the medians are 4 and 30 seconds.
+    """
+    click, thinking = rng.standard_normal(2).tolist()
+    return (
+        factor * math.exp(_CLICK_LOG_SECONDS + _DELAY_SPREAD * click),
+        factor * math.exp(_THINKING_LOG_SECONDS + _DELAY_SPREAD * thinking),
+    )
 
 
 def remembered(memory: Memory, user_id: str | None) -> tuple[str, ...]:

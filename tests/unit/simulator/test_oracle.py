@@ -3,8 +3,9 @@ from itertools import permutations
 import numpy as np
 import pytest
 
+from simulator.circumstances import SyntheticShare
 from simulator.oracle import best_banner
-from simulator.synthetic import SyntheticShare, SyntheticWorld
+from simulator.synthetic import SyntheticWorld
 
 
 def test_greedy_and_swaps_come_within_one_percent_of_brute_force_on_small_shops():
