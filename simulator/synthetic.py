@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from schemas.limits import BANNER_SIZE
 from schemas.products import Product
-from simulator.assortment import make_assortment, partner
+from simulator.assortment import CATEGORIES, make_assortment, partner
 from simulator.choice import NOISE_PER_POSITION, Choice
 from simulator.circumstances import ORDINARY, SyntheticShare
 from simulator.errors import VisitFromAnotherWorld, WorldNotPossible
@@ -50,10 +50,14 @@ STAPLE: Final = 1.0
 CLICK_OFFSET: Final = 4.0
 BUY_OFFSET: Final = 5.5
 COMPLEMENT: Final = 0.5
+STRONG_PULL: Final = 0.8
+"""A pull with which the best banner is worth a quarter more than the five best products alone."""
 _VIEW_FOCUS: Final = 12.0
 _CANDIDATES: Final = 60
 _DRIFT_VISITS: Final = 10_000
 _SECONDS_BETWEEN_VISITS: Final = 20.0
+_PULLING: Final = 20
+_PAIRS_TRIED: Final = 4
 _ALL: Final = slice(None)
 
 
@@ -90,6 +94,9 @@ class SyntheticWorld:
         share: how visits are mixed.
         drift: radians per 10,000 visits by which every appeal turns to another, independent one;
             0: nothing changes, pi / 2: every appeal is new after 10,000 visits.
+        pull: probability that a product bought pulls along one of its partner category that she
+            looked at, clicked or not (see `simulator.choice`); `STRONG_PULL` makes what stands
+            together on the banner matter most.
         delay: factor on the delays of clicks (median 4 s) and orders (30 s later); 0: at once.
 
     Raises:
@@ -105,18 +112,21 @@ class SyntheticWorld:
         past: int = 12_000,
         share: SyntheticShare = ORDINARY,
         drift: float = 0.0,
+        pull: float = 0.0,
         delay: float = 1.0,
     ) -> None:
         if products <= BANNER_SIZE or shoppers < 1 or past < 0 or delay < 0:
             raise WorldNotPossible(
                 "a shop needs six products, one shopper, and neither past nor delay below zero"
             )
+        if not 0.0 <= pull <= 1.0:
+            raise WorldNotPossible("pull is a probability")
         roots = np.random.SeedSequence(seed).spawn(3)
         self._assortment = make_assortment(products, np.random.default_rng(roots[0]))
         self._shoppers = make_shoppers(shoppers, self._assortment, np.random.default_rng(roots[1]))
         self._past_root = roots[2]
         self._past_size = past
-        self._share, self._drift, self._delay = share, drift, delay
+        self._share, self._drift, self._pull, self._delay = share, drift, pull, delay
         self._rows = {product.product_id: row for row, product in enumerate(self.products)}
         self._activity: list[float] = cumulated_share(self._shoppers.activity)
         self._renown = np.sqrt(self._assortment.popularity)
@@ -125,6 +135,25 @@ class SyntheticWorld:
     def products(self) -> Sequence[Product]:
         """Return everything that is sold, in row order."""
         return self._assortment.products
+
+    def complements(self) -> tuple[tuple[str, str], ...]:
+        """Return the pairs of categories that go together: the truth for those who measure.
+
+        Categories that sell nothing are left out with their partners.
+        """
+        named = {
+            int(number): self.category_of(f"p{row}")
+            for row, number in enumerate(self._assortment.category)
+        }
+        return tuple(
+            (named[first], named[first + 1])
+            for first in range(0, CATEGORIES, 2)
+            if first in named and first + 1 in named
+        )
+
+    def category_of(self, product_id: str) -> str:
+        """Return a product's category, as in `complements`."""
+        return str(self.products[self._rows[product_id]].category)
 
     @cached_property
     def _past(self) -> list[PastPurchaseOrder]:
@@ -201,7 +230,19 @@ class SyntheticWorld:
 
     def _choice(self, wish: Array, rows: Ints) -> Choice:
         """Return how a banner is seen: `wish` and `rows` are (K,)."""
-        return _seen(*_odds(wish), self._assortment.category[rows])
+        return self._seen(*_odds(wish), self._assortment.category[rows])
+
+    def _seen(self, against: Array, buy: Array, category: Ints) -> Choice:
+        """Return how banners are seen, by the `_odds` and categories, all (..., K)."""
+        look = EXAMINATION[: category.shape[-1]]
+        return Choice(
+            click=look / against,
+            buy=buy,
+            goes_with=partner(category)[..., :, None] == category[..., None, :],
+            complement=COMPLEMENT,
+            look=look,
+            pull=self._pull,
+        )
 
     def respond(self, visit: Visit, banner: Sequence[str], rng: np.random.Generator) -> Response:
         """Return what the shopper does with the banner, and remember what she bought.
@@ -257,31 +298,51 @@ class SyntheticWorld:
         _, wish = self._wish(visit, _ALL)
         if visit.viewed_product_id is not None:
             wish[self._rows[visit.viewed_product_id]] = -np.inf
-        allowed = len(wish) - (visit.viewed_product_id is not None)
-        wanted = _most_wanted(wish, min(_CANDIDATES, allowed))
+        wanted = self._worth_trying(wish, len(wish) - (visit.viewed_product_id is not None))
         against, buy = _odds(wish[wanted])
         category = self._assortment.category[wanted]
         best = best_banner(
             len(wanted),
             BANNER_SIZE,
-            lambda places: _seen(against[places], buy[places], category[places]).expected(points),
+            lambda places: self._seen(against[places], buy[places], category[places]).expected(
+                points
+            ),
+            beginnings=_pairs_of(category) if self._pull else (),
         )
         return tuple(f"p{wanted[place]}" for place in best)
+
+    def _worth_trying(self, wish: Array, allowed: int) -> Ints:
+        """Return the rows among which the best banner is sought, the most wanted first.
+
+        Where there is a pull, partners of what is wanted most are among them, wanted or not.
+        """
+        wanted = _most_wanted(wish, min(_CANDIDATES, allowed))
+        if not self._pull:
+            return wanted
+        category = self._assortment.category
+        found = [wanted]
+        for pulled in np.unique(partner(category[wanted[:_PULLING]])).tolist():
+            rows = np.flatnonzero(category == pulled)
+            rows = rows[_most_wanted(wish[rows], min(BANNER_SIZE, len(rows)))]
+            found.append(rows[wish[rows] > -np.inf])
+        every = np.unique(np.concatenate(found))
+        return np.asarray(every[np.argsort(-wish[every], kind="stable")])
+
+
+def _pairs_of(category: Ints) -> list[Ints]:
+    """Return, for the pairs of categories wanted most, the places of their best products."""
+    pairs = list(dict.fromkeys((category[:_PULLING] // 2).tolist()))[:_PAIRS_TRIED]
+    return [
+        np.concatenate(
+            [np.flatnonzero(category == each)[:BANNER_SIZE] for each in (2 * p, 2 * p + 1)]
+        )
+        for p in pairs
+    ]
 
 
 def _odds(wish: Array) -> tuple[Array, Array]:
     """Return one over the chance of a click where looked at, and the chance of buying, by wish."""
     return 1.0 + np.exp(CLICK_OFFSET - wish), 1.0 / (1.0 + np.exp(BUY_OFFSET - wish))
-
-
-def _seen(against: Array, buy: Array, category: Ints) -> Choice:
-    """Return how banners are seen, by the `_odds` and categories, all (..., K)."""
-    return Choice(
-        click=EXAMINATION[: category.shape[-1]] / against,
-        buy=buy,
-        goes_with=partner(category)[..., :, None] == category[..., None, :],
-        complement=COMPLEMENT,
-    )
 
 
 def _most_wanted(wish: Array, count: int) -> Ints:

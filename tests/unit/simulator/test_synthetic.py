@@ -3,7 +3,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from simulator.synthetic import SyntheticWorld
+from simulator.errors import WorldNotPossible
+from simulator.synthetic import STRONG_PULL, SyntheticWorld
 
 
 def taken(world, seed, count):
@@ -62,3 +63,62 @@ def _past_counts(world):
             popularity[rows[product]] += 1
             mine[rows[product]] += 1
     return popularity, own
+
+
+def _best_alone(world, visit):
+    """Return the five products of the highest expected reward when each is shown alone."""
+    ids = [each.product_id for each in world.products if each.product_id != visit.viewed_product_id]
+    return sorted(ids, key=lambda each: -world.expected_reward(visit, [each]))[:5]
+
+
+def test_with_a_strong_pull_the_best_banner_is_worth_a_quarter_more_than_the_best_products():
+    strong = SyntheticWorld(300, past=10, pull=STRONG_PULL)
+    together = alone = 0.0
+    for visit in taken(strong, 1, 200):
+        together += strong.expected_reward(visit, strong.oracle(visit))
+        alone += strong.expected_reward(visit, _best_alone(strong, visit))
+
+    assert together > 1.25 * alone
+
+
+def test_a_pull_changes_neither_visits_nor_the_past():
+    still, strong = SyntheticWorld(60, past=50), SyntheticWorld(60, past=50, pull=STRONG_PULL)
+
+    assert list(still.past_orders()) == list(strong.past_orders())
+    assert taken(still, 1, 100) == taken(strong, 1, 100)
+
+
+@pytest.mark.parametrize("pull", [0.3, STRONG_PULL])
+def test_with_a_pull_responses_average_to_the_expected_reward(pull):
+    world = SyntheticWorld(200, seed=3, shoppers=40, past=10, pull=pull)
+    rng = np.random.default_rng(2)
+    for visit in taken(world, 8, 3):
+        banner = world.oracle(visit)
+        rewards = [world.respond(visit, banner, rng).reward() for _ in range(3000)]
+        standard_error = np.std(rewards) / np.sqrt(len(rewards))
+
+        assert abs(np.mean(rewards) - world.expected_reward(visit, banner)) < 4 * standard_error
+
+
+def test_the_planted_pairs_are_those_that_pull():
+    still = SyntheticWorld(120, past=10)
+    strong = SyntheticWorld(120, past=10, pull=1.0)
+    visit = next(visit for visit in still.visits(1) if visit.viewed_product_id is None)
+    ids = [product.product_id for product in still.products]
+
+    pulled = {
+        frozenset((strong.category_of(first), strong.category_of(other)))
+        for first in ids
+        for other in ids
+        if first != other
+        and strong.expected_reward(visit, [first, other])
+        > still.expected_reward(visit, [first, other]) + 1e-12
+    }
+
+    assert len(pulled) == 12
+    assert pulled == {frozenset(pair) for pair in strong.complements()}
+
+
+def test_a_pull_that_is_no_probability_is_refused():
+    with pytest.raises(WorldNotPossible, match="pull"):
+        SyntheticWorld(60, pull=1.5)
