@@ -1,37 +1,22 @@
 """A seeded shop of aisles and shelves whose expected rewards and best banners are known."""
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.limits import BANNER_SIZE
-from schemas.products import Product
 from simulator.cascade import NOISE_PER_POSITION, Cascade
-from simulator.circumstances import ORDINARY, SyntheticShare
-from simulator.errors import VisitFromAnotherWorld, WorldNotPossible
-from simulator.habits import NEED_UNIFORMS, drawn, make_habits, need_of, past_orders
+from simulator.circumstances import NOTHING_SPECIAL, ORDINARY, Circumstances, SyntheticShare
+from simulator.errors import WorldNotPossible
+from simulator.habits import NEED_UNIFORMS, Habits, drawn, make_habits, need_of, past_orders
 from simulator.oracle import best_banner
+from simulator.seeded import Arrival, Bools, SeededWorld
 from simulator.shelves import make_shelves
-from simulator.shoppers import OPENING, cumulated_share
-from simulator.world import (
-    DEFAULT_POINTS,
-    Memory,
-    PastPurchaseOrder,
-    Points,
-    Response,
-    Visit,
-    delays,
-    memory_of,
-    remember,
-    remembered,
-    showable,
-)
+from simulator.shoppers import cumulated_share
+from simulator.world import PastPurchaseOrder, Points, Visit, remembered
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -48,7 +33,6 @@ CLICK_OFFSET: Final = 1.0
 BUY_OFFSET: Final = 2.2
 _NOTHING: Final = np.empty(0, np.int64)
 _CANDIDATES: Final = 40
-_SECONDS_BETWEEN_VISITS: Final = 20.0
 _VISIT_UNIFORMS: Final = NEED_UNIFORMS + 5
 
 
@@ -65,7 +49,7 @@ class AislesVisit(Visit):
     need: tuple[int, ...] = field(repr=False, compare=False)
 
 
-class AislesWorld:
+class AislesWorld(SeededWorld[AislesVisit]):
     """A shop of departments, aisles and shelves, built on other principles than `SyntheticWorld`.
 
     Every visit needs something from one or two shelves, mostly of the aisles its shopper lives in,
@@ -86,10 +70,14 @@ class AislesWorld:
         past: number of past orders.
         share: how visits are mixed.
         delay: factor on the delays of clicks (median 4 s) and orders (30 s later); 0: at once.
+        circumstances: what makes it harder: tastes that move, turnover, noise, bots, the rhythm.
 
     Raises:
         WorldNotPossible: a size or factor makes no shop.
     """
+
+    _kind = AislesVisit
+    _noise_per_position = NOISE_PER_POSITION
 
     def __init__(
         self,
@@ -100,77 +88,65 @@ class AislesWorld:
         past: int = 12_000,
         share: SyntheticShare = ORDINARY,
         delay: float = 1.0,
+        circumstances: Circumstances = NOTHING_SPECIAL,
     ) -> None:
-        if products <= BANNER_SIZE or shoppers < 1 or past < 0 or delay < 0:
-            raise WorldNotPossible(
-                "a shop needs six products, one shopper, and neither past nor delay below zero"
-            )
-        roots = np.random.SeedSequence(seed).spawn(3)
-        self._shelves = make_shelves(products, np.random.default_rng(roots[0]))
-        self._habits = make_habits(shoppers, self._shelves, np.random.default_rng(roots[1]))
-        self._past_root = roots[2]
-        self._past_size = past
-        self._share, self._delay = share, delay
-        self._rows = {product.product_id: row for row, product in enumerate(self.products)}
+        if products <= BANNER_SIZE or shoppers < 1 or past < 0:
+            raise WorldNotPossible("a shop needs six products, one shopper and no past below zero")
+        roots = np.random.SeedSequence(seed).spawn(4)
+        shop = make_shelves(products, np.random.default_rng(roots[0]))
+        super().__init__(
+            shop.products, seed=seed, share=share, delay=delay, circumstances=circumstances
+        )
+        self._shelves = shop
+        self._habits = make_habits(shoppers, shop, np.random.default_rng(roots[1]))
+        self._moved = self._habits
+        if circumstances.taste_drift is not None:
+            self._moved = make_habits(shoppers, shop, np.random.default_rng(roots[3]))
+        self._past_root, self._past_size = roots[2], past
         self._activity = cumulated_share(self._habits.activity)
-        self._demand = cumulated_share(self._shelves.demand)
+        self._demand = cumulated_share(shop.demand)
 
-    @property
-    def products(self) -> Sequence[Product]:
-        """Return everything that is sold, in row order."""
-        return self._shelves.products
-
-    @cached_property
     def _past(self) -> list[PastPurchaseOrder]:
-        rng = np.random.default_rng(self._past_root)
-        return past_orders(self._habits, self._shelves, orders=self._past_size, rng=rng)
+        return past_orders(
+            self._habits,
+            self._shelves,
+            orders=self._past_size,
+            circumstances=self._circumstances,
+            rng=np.random.default_rng(self._past_root),
+        )
 
-    def past_orders(self) -> Iterator[PastPurchaseOrder]:
-        """Yield the orders before the recommender came, in the order of time."""
-        return iter(self._past)
-
-    @cached_property
-    def _before(self) -> Memory:
-        """Return every shopper's last purchases when the first visit begins."""
-        return memory_of(self.past_orders())
-
-    def visits(self, seed: int) -> Iterator[AislesVisit]:
-        """Yield visits without end, twenty simulated seconds apart on average."""
-        rng = np.random.default_rng((seed, len(self.products)))
-        memory = dict(self._before)
-        at = OPENING
-        number = 0
-        while True:
-            at += timedelta(seconds=float(rng.exponential(_SECONDS_BETWEEN_VISITS)))
-            yield self._visit(seed, number, at, memory, rng.random(_VISIT_UNIFORMS).tolist())
-            number += 1
-
-    def _visit(
-        self, seed: int, number: int, at: datetime, memory: Memory, u: Sequence[float]
-    ) -> AislesVisit:
+    def _visit(self, arrival: Arrival, rng: np.random.Generator) -> AislesVisit:
+        u: list[float] = rng.random(_VISIT_UNIFORMS).tolist()
         shopper = bisect_right(self._activity, u[0])
-        need = need_of(self._habits, self._shelves, self._demand, shopper, u[5:])
-        user_id = None if u[1] < self._share.anonymous else f"s{shopper}"
+        hers = self._as_of(shopper, arrival.number)
+        need = need_of(hers, self._shelves, self._demand, shopper, u[5:])
+        is_anonymous = u[1] < self._share.anonymous or arrival.is_bot
+        user_id = None if is_anonymous else f"s{shopper}"
         viewed = None
         if u[2] < self._share.viewed:
             shelf = self._shelves.on(need[int(u[3] * len(need))])
-            viewed = f"p{drawn(shelf, self._shelves.share[shelf], u[4])}" if len(shelf) else None
+            viewed = self._page(arrival.number, drawn(shelf, self._shelves.share[shelf], u[4]))
         return AislesVisit(
-            seed=seed,
-            number=number,
+            seed=arrival.seed,
+            number=arrival.number,
             user_id=user_id,
             viewed_product_id=viewed,
-            purchased_product_ids=remembered(memory, user_id),
-            occurred_at=at,
-            memory=memory,
+            purchased_product_ids=remembered(arrival.memory, user_id),
+            occurred_at=arrival.at,
+            memory=arrival.memory,
+            is_bot=arrival.is_bot,
             shopper=shopper,
             need=need,
         )
 
-    def _own(self, visit: Visit) -> AislesVisit:
-        if not isinstance(visit, AislesVisit):
-            raise VisitFromAnotherWorld("this visit was not made by an AislesWorld")
-        return visit
+    def _as_of(self, shopper: int, number: int) -> Habits:
+        return self._moved if self._has_moved(shopper, number) else self._habits
+
+    def _habitual(self, visit: AislesVisit) -> Ints:
+        if visit.user_id is None:
+            return _NOTHING
+        hers = self._as_of(visit.shopper, visit.number)
+        return np.asarray(hers.regulars[visit.shopper])
 
     def _distance(self, visit: AislesVisit) -> Array:
         """Return (S,) the logits that products of each shelf lose by their distance."""
@@ -187,91 +163,58 @@ class AislesWorld:
         """Return two (R,): the chance of a click where read, and of buying where clicked."""
         shop = self._shelves
         wish = self._distance(visit)[shop.shelf[rows]] + RENOWN * shop.renown[rows]
-        wish += self._habits.preference(visit.shopper, rows, shop)
-        regulars = self._regulars(visit)
+        hers = self._as_of(visit.shopper, visit.number)
+        wish += hers.preference(visit.shopper, rows, shop)
+        regulars = self._habitual(visit)
         if len(regulars):
             wish += REGULAR * (rows[:, None] == regulars).any(axis=1)
         click = 1.0 / (1.0 + np.exp(CLICK_OFFSET - wish - LOOKS * shop.looks[rows]))
         buy = 1.0 / (1.0 + np.exp(BUY_OFFSET - 0.5 * wish - APPEAL * shop.appeal[rows]))
         return click, buy
 
-    def _regulars(self, visit: AislesVisit) -> Ints:
-        """Return the rows she buys again and again; nothing is known of the anonymous."""
-        return _NOTHING if visit.user_id is None else self._habits.regulars[visit.shopper]
-
-    def _cascade(self, visit: Visit, banner: Sequence[str]) -> Cascade:
-        rows = np.array(showable(visit, banner, self._rows), np.int64)
-        click, buy = self._chances(self._own(visit), rows)
+    def _cascade(self, visit: AislesVisit, rows: Ints, on_sale: Bools | None) -> Cascade:
+        """Return how a banner of (K,) rows is read; what is not on sale is passed by."""
+        click, buy = self._chances(visit, rows)
+        if on_sale is not None:
+            click = click * on_sale
         return Cascade(click.tolist(), buy.tolist(), self._shelves.shelf[rows].tolist())
 
-    def respond(self, visit: Visit, banner: Sequence[str], rng: np.random.Generator) -> Response:
-        """Return what the shopper does with the banner, and remember what she bought.
+    def _mean(self, visit: AislesVisit, rows: Ints, on_sale: Bools | None, points: Points) -> float:
+        return float(self._cascade(visit, rows, on_sale).expected(points))
 
-        Raises:
-            BannerNotShowable: see `simulator.world.showable`.
-            VisitFromAnotherWorld: no AislesWorld made the visit.
-        """
-        uniforms = rng.random((BANNER_SIZE, NOISE_PER_POSITION)).tolist()
-        searching = rng.random(2).tolist()
-        click_delay, thinking = delays(rng, self._delay)
-        clicked, bought = self._cascade(visit, banner).draw(uniforms)
-        response = Response(
-            clicked=tuple(clicked),
-            bought=tuple(bought),
-            also_bought=self._found_alone(self._own(visit), banner, searching),
-            click_delay_seconds=click_delay,
-            order_delay_seconds=click_delay * (1 + len(clicked)) + thinking,
-        )
-        remember(visit, response.order(banner))
-        return response
+    def _drawn(
+        self, visit: AislesVisit, rows: Ints, on_sale: Bools | None, uniforms: Array
+    ) -> tuple[list[int], list[int]]:
+        return self._cascade(visit, rows, on_sale).draw(uniforms.tolist())
 
-    def _found_alone(
-        self, visit: AislesVisit, banner: Sequence[str], uniforms: Sequence[float]
-    ) -> tuple[str, ...]:
-        """Return what she buys without the banner: a regular product, or the one viewed."""
-        if uniforms[0] >= self._share.searching:
-            return ()
-        found = [f"p{row}" for row in self._regulars(visit).tolist()]
-        if visit.viewed_product_id is not None:
-            found.append(visit.viewed_product_id)
-        if not found:
-            return ()
-        chosen = found[int(uniforms[1] * len(found))]
-        return () if chosen in banner else (chosen,)
-
-    def expected_reward(
-        self, visit: Visit, banner: Sequence[str], points: Points = DEFAULT_POINTS
-    ) -> float:
-        """Return the exact expected reward of a banner, in closed form."""
-        return float(self._cascade(visit, banner).expected(points))
-
-    def oracle(self, visit: Visit, points: Points = DEFAULT_POINTS) -> tuple[str, ...]:
-        """Return a banner near the best: greedy and swaps among the 40 best products alone.
-
-        On small shops it is within 1% of brute force, mostly equal to it (the tests say so).
-        """
-        own = self._own(visit)
-        rows = self._within_reach(own)
-        click, buy = self._chances(own, rows)
+    def _best(self, visit: AislesVisit, points: Points) -> Ints:
+        rows = self._within_reach(visit)
+        click, buy = self._chances(visit, rows)
         alone = click * (points.click + points.buy * buy)
         best = np.argsort(-alone, kind="stable")[:_CANDIDATES]
-        click, buy, shelf = click[best], buy[best], self._shelves.shelf[rows[best]]
+        click, buy, rows = click[best], buy[best], rows[best]
+        shelf = self._shelves.shelf[rows]
 
         def expected(places: Ints) -> Array:
             turned = places.T
-            return np.asarray(
-                Cascade(click[turned], buy[turned], shelf[turned]).expected(points)  # type: ignore[arg-type]
-            )
+            cascade = Cascade(list(click[turned]), list(buy[turned]), list(shelf[turned]))
+            return np.asarray(cascade.expected(points))
 
-        found = best_banner(len(best), BANNER_SIZE, expected)
-        return tuple(f"p{rows[best[place]]}" for place in found)
+        return rows[best_banner(len(rows), BANNER_SIZE, expected)]
 
     def _within_reach(self, visit: AislesVisit) -> Ints:
-        """Return the rows that the best banner may hold: all near the need, without the viewed."""
+        """Return the rows that the best banner may hold: on sale and near the need."""
         near = sorted({shelf for need in visit.need for shelf in (need, need ^ 1)})
         rows = np.concatenate([self._shelves.on(shelf) for shelf in near])
-        if len(rows) <= 2 * BANNER_SIZE:
-            rows = np.arange(len(self.products))
+        showable = self._showable(visit, rows)
+        if len(showable) <= 2 * BANNER_SIZE:
+            showable = self._showable(visit, np.arange(len(self.products)))
+        return showable
+
+    def _showable(self, visit: AislesVisit, rows: Ints) -> Ints:
+        on_sale = self.available(visit)
+        if on_sale is not None:
+            rows = rows[on_sale[rows]]
         if visit.viewed_product_id is not None:
             rows = rows[rows != self._rows[visit.viewed_product_id]]
-        return np.asarray(rows)
+        return rows

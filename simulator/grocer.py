@@ -173,6 +173,9 @@ class GrocerWorld:
             return None
         return basket[int(which * len(basket))]
 
+    def available(self, visit: Visit) -> None:
+        """Return None: whatever the grocer sells is always there."""
+
     def _wanted(self, visit: Visit, banner: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Return (K,) bool: which products of the banner are in the basket."""
         if not isinstance(visit, GrocerVisit):

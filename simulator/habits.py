@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from simulator.circumstances import Circumstances
 from simulator.shelves import BRANDS, Shelves
 from simulator.shoppers import OPENING, PAST_DAYS, cumulated_share
 from simulator.world import PastPurchaseOrder
@@ -33,9 +34,8 @@ _SECOND_NEED: Final = 0.6
 _HOME_WEIGHTS: Final = (0.3, 0.5, 0.65, 0.8, 0.9, 1.0)
 """Cumulated: how often a visit begins on the first, second, ... of the shelves she lives on."""
 _LOYAL: Final = 0.6
-_REGULARLY: Final = 0.3
-"""Share of past purchases on a home shelf that repeat the shopper's regular product."""
-_FROM_STOREFRONT: Final = 0.6
+_REGULARLY: Final = 0.6
+"""Share of past purchases on a home shelf, beside the storefront's, that repeat her regular one."""
 _LINES: Final = 6
 
 
@@ -128,7 +128,12 @@ def need_of(
 
 
 def past_orders(
-    habits: Habits, shelves: Shelves, *, orders: int, rng: np.random.Generator
+    habits: Habits,
+    shelves: Shelves,
+    *,
+    orders: int,
+    circumstances: Circumstances,
+    rng: np.random.Generator,
 ) -> list[PastPurchaseOrder]:
     """Return `orders` orders of the half year before the opening, in the order of time."""
     seconds = np.sort(rng.uniform(0.0, PAST_DAYS * 86_400.0, orders)).tolist()
@@ -143,7 +148,8 @@ def past_orders(
         shopper = who[number]
         need = need_of(habits, shelves, demand, shopper, needs[number])
         rows = [
-            _bought(habits, shelves, shopper, need, line) for line in lines[number][: sizes[number]]
+            _bought(habits, shelves, shopper, need, circumstances.biased_past, line)
+            for line in lines[number][: sizes[number]]
         ]
         at: datetime = begin + timedelta(seconds=seconds[number])
         ids = tuple(f"p{row}" for row in dict.fromkeys(rows))
@@ -152,16 +158,21 @@ def past_orders(
 
 
 def _bought(
-    habits: Habits, shelves: Shelves, shopper: int, need: Sequence[int], u: Sequence[float]
+    habits: Habits,
+    shelves: Shelves,
+    shopper: int,
+    need: Sequence[int],
+    biased: float,
+    u: Sequence[float],
 ) -> int:
     """Return the row of one line of a past order, by four uniforms."""
     shelf = need[int(u[0] * len(need))]
+    if u[2] < biased:
+        return drawn(shelves.on(shelf), shelves.share[shelves.on(shelf)], u[3])
     if u[1] < _REGULARLY:
         homes = habits.homes[shopper].tolist()
         if shelf in homes:
             return int(habits.regulars[shopper, homes.index(shelf)])
-    if u[2] < _FROM_STOREFRONT:
-        return drawn(shelves.on(shelf), shelves.share[shelves.on(shelf)], u[3])
     return _searched(habits, shelves, shopper, shelf, u[3])
 
 

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.limits import BANNER_SIZE, RECENT_PURCHASES
 from schemas.products import Product
@@ -77,6 +78,8 @@ class Visit:
         purchased_product_ids: the shopper's true last purchases, oldest first, at most ten.
         occurred_at: simulated time, aware UTC.
         memory: the stream's memory, which `World.respond` advances.
+        is_bot: nobody who buys; the shop earns nothing by it whatever it clicks, so those who
+            measure leave it out.
     """
 
     seed: int
@@ -86,6 +89,7 @@ class Visit:
     purchased_product_ids: tuple[str, ...]
     occurred_at: datetime
     memory: Memory = field(repr=False, compare=False)
+    is_bot: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +139,9 @@ class World(Protocol):
 
     def visits(self, seed: int) -> Iterator[Visit]:
         """Yield visits in the order of time; each knows the responses given so far."""
+
+    def available(self, visit: Visit) -> npt.NDArray[np.bool_] | None:
+        """Return (N,) which products may be shown at a visit, by row; None: all of them."""
 
     def respond(self, visit: Visit, banner: Sequence[str], rng: np.random.Generator) -> Response:
         """Return what the shopper does, and advance the stream's memory by what she bought.
