@@ -21,7 +21,7 @@ setup: .venv/ready ## fill .venv with Quintet and everything it needs
 system: ## the Debian packages that tests need: Redis, Java and Maven for Kafka, Chromium
 	@bash deploy/setup-system.sh
 
-demo: setup ## the whole ring with live shoppers: [WORLD=grocer|synthetic] [BANNERS=20000] [REPORT=report.json]
+demo: setup ## the whole ring with live shoppers: [WORLD=grocer|synthetic|aisles] [BANNERS=20000] [REPORT=report.json]
 	$(QUINTET) demo --world $(WORLD) --data-dir $(DATA_DIR) \
 	  $(if $(BANNERS),--banners $(BANNERS) --headless) $(if $(REPORT),--report $(REPORT)) $(ARGS)
 
@@ -39,7 +39,7 @@ check: setup ## lint, format, types, import rules, dependencies, spelling
 bench: setup system ## speed against the empty endpoint and the ordinary build: [ARGS="--rounds 5"]
 	$(PYTHON) -m load.bench $(ARGS)
 
-learn: setup ## the policy against its rivals without the wire: [WORLD=synthetic]
+learn: setup ## the policy against its rivals without the wire: [WORLD=synthetic|aisles]
 	$(QUINTET) learn --world $(if $(filter grocer,$(WORLD)),synthetic,$(WORLD)) $(ARGS)
 
 schemas: setup ## write the JSON Schema of every message

@@ -54,7 +54,7 @@ class DemoOptions:
     """What `quintet demo` was asked for.
 
     Attributes:
-        world: `grocer` or `synthetic`.
+        world: `grocer`, `synthetic` or `aisles`.
         banners: end after so many; None: until Ctrl-C.
         headless: open no page.
         report: where the report goes, as JSON.

@@ -10,10 +10,10 @@ def open_world(name: str, *, seed: int, cache: Path, products: int = 1_000) -> W
     """Return a world of the simulator.
 
     Args:
-        name: `grocer` (a real grocery's odd households) or `synthetic`.
+        name: `grocer` (a real grocery's odd households), `synthetic` or `aisles`.
         seed: of everything random in it.
         cache: folder for what is slow to prepare.
-        products: size of the synthetic catalogue.
+        products: size of the catalogue of a world that is not real.
 
     Raises:
         CommandFailed: the grocery's data package is not installed.
@@ -22,6 +22,10 @@ def open_world(name: str, *, seed: int, cache: Path, products: int = 1_000) -> W
         from simulator.synthetic import SyntheticWorld
 
         return SyntheticWorld(products=products, seed=seed)
+    if name == "aisles":
+        from simulator.aisles import AislesWorld
+
+        return AislesWorld(products=products, seed=seed)
     from simulator.grocer import GrocerWorld
 
     try:

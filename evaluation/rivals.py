@@ -4,7 +4,7 @@ Dimensions: K positions, N products.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,7 +41,8 @@ class Random(Frozen):
 
     def banner(self, situation: Situation) -> Rows:
         """Return five rows, never the product viewed."""
-        drawn = self.rng.choice(self.products, BANNER_SIZE + 1, replace=False)
+        rows = _eligible(situation, self.products).nonzero()[0]
+        drawn = self.rng.choice(rows, min(BANNER_SIZE + 1, len(rows)), replace=False)
         return np.asarray(drawn[drawn != situation.viewed_row][:BANNER_SIZE])
 
 
@@ -54,7 +55,7 @@ class Popular(Frozen):
 
     def banner(self, situation: Situation) -> Rows:
         """Return the most popular rows without the product viewed."""
-        best = self.rows[: BANNER_SIZE + 1]
+        best = self.rows[_eligible(situation, len(self.rows))[self.rows] == 1][: BANNER_SIZE + 1]
         return np.asarray(best[best != situation.viewed_row][:BANNER_SIZE])
 
 
@@ -65,18 +66,13 @@ class Foundation(Frozen):
     policy: ServingPolicy
     products: int
     name: str = "foundation"
-    eligible: npt.NDArray[np.uint8] = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Make every product eligible."""
-        self.eligible = np.ones(self.products, np.uint8)
 
     def banner(self, situation: Situation) -> Rows:
         """Return the five rows with the highest scores."""
         return self.policy.greedy(
             viewed_row=situation.viewed_row,
             history=situation.history,
-            eligible=self.eligible,
+            eligible=_eligible(situation, self.products),
             excluded=_excluded(situation),
             size=BANNER_SIZE,
         )
@@ -111,7 +107,7 @@ class Learning:
         self._learner = learner
         self._features = features
         self._rng = rng
-        self._eligible = np.ones(len(features.categories), np.uint8)
+        self._products = len(features.categories)
         self._batch: list[Reward] = []
         self._drawn: Draw | None = None
         self._version = 0
@@ -128,7 +124,7 @@ class Learning:
         self._drawn = self._policy.draw(
             viewed_row=situation.viewed_row,
             history=situation.history,
-            eligible=self._eligible,
+            eligible=_eligible(situation, self._products),
             excluded=_excluded(situation),
             size=BANNER_SIZE,
             uniforms=self._rng.random(UNIFORMS),
@@ -145,6 +141,11 @@ class Learning:
             self._learner.update(self._batch)
             self._batch = []
             self._swap()
+
+
+def _eligible(situation: Situation, products: int) -> npt.NDArray[np.uint8]:
+    """Return (N,) which products may be shown, but for the one viewed."""
+    return np.ones(products, np.uint8) if situation.eligible is None else situation.eligible
 
 
 def _excluded(situation: Situation) -> npt.NDArray[np.int32]:

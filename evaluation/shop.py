@@ -27,12 +27,15 @@ class Situation:
         number: 0-based place of the visit in the run.
         viewed_row: -1: none.
         history: packed (`schemas.history`).
+        eligible: (N,) uint8, by row: 1 where the product may be shown, the one viewed not
+            considered; None: all may.
     """
 
     number: int
     visit: Visit
     viewed_row: int
     history: bytes
+    eligible: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,21 +101,24 @@ class Shop:
     def play(self, rival: Rival, *, seed: int, banners: int) -> Iterator[float]:
         """Yield the expected reward of each banner the rival shows; it learns from the drawn one.
 
-        Visits and their noise depend on the seed alone, so rivals meet the same shoppers.
+        Visits and their noise depend on the seed alone, so rivals meet the same shoppers. Bots are
+        learned from like anybody, but the shop earns nothing by them, so 0 is yielded.
         """
         histories = Histories(self.row_of, dict(self._start))
         streams = (self.world.visits(seed + 1_000_003 * again) for again in count())
         for number, visit in enumerate(islice(chain.from_iterable(streams), banners)):
             viewed = visit.viewed_product_id
+            available = self.world.available(visit)
             situation = Situation(
                 number=number,
                 visit=visit,
                 viewed_row=-1 if viewed is None else self.row_of[viewed],
                 history=histories.packed(visit),
+                eligible=None if available is None else available.astype(np.uint8),
             )
             rows = rival.banner(situation)
             shown = [self.product_ids[row] for row in rows.tolist()]
-            yield self.world.expected_reward(visit, shown)
+            yield 0.0 if visit.is_bot else self.world.expected_reward(visit, shown)
             response = self.world.respond(visit, shown, visit_rng(visit))
             rival.learn(situation, rows, self._outcome(response, len(shown)))
             histories.ordered(visit.user_id, response.order(shown))

@@ -63,7 +63,7 @@ def partner(category: Ints) -> Ints:
 
 def unit(vectors: Array) -> Array:
     """Return vectors of length one."""
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True))
+    return np.asarray(vectors / np.sqrt((vectors * vectors).sum(axis=-1, keepdims=True)))
 
 
 def make_assortment(size: int, rng: np.random.Generator) -> Assortment:

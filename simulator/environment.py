@@ -1,6 +1,6 @@
-"""The worlds as Gymnasium environments: `Quintet/Synthetic-v0` and `Quintet/Grocer-v0`.
+"""The worlds as Gymnasium environments.
 
-Importing this module registers both.
+Importing this module registers `Quintet/Synthetic-v0`, `Quintet/Aisles-v0` and `Quintet/Grocer-v0`.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from gymnasium import spaces
 
 from schemas.limits import BANNER_SIZE, RECENT_PURCHASES
+from simulator.aisles import AislesWorld
 from simulator.errors import WorldNotPossible
 from simulator.grocer import GrocerWorld
 from simulator.grocery import Parity
@@ -152,6 +153,19 @@ class SyntheticEnvironment(BannerEnvironment):
         super().__init__(SyntheticWorld(products, seed=world_seed, drift=drift), visits=visits)
 
 
+class AislesEnvironment(BannerEnvironment):
+    """`Quintet/Aisles-v0`: `AislesWorld` as an environment; see `BannerEnvironment`.
+
+    Args:
+        products: number of products.
+        world_seed: of products, shoppers and their past.
+        visits: visits of an episode.
+    """
+
+    def __init__(self, *, products: int = 1000, world_seed: int = 0, visits: int = 1000) -> None:
+        super().__init__(AislesWorld(products, seed=world_seed), visits=visits)
+
+
 class GrocerEnvironment(BannerEnvironment):
     """`Quintet/Grocer-v0`: `GrocerWorld` as an environment; see `BannerEnvironment`.
 
@@ -174,9 +188,10 @@ class GrocerEnvironment(BannerEnvironment):
 
 
 def register() -> None:
-    """Make both environments known to `gymnasium.make`; a second time does nothing."""
+    """Make the environments known to `gymnasium.make`; a second time does nothing."""
     for name, made in (
         ("Quintet/Synthetic-v0", "SyntheticEnvironment"),
+        ("Quintet/Aisles-v0", "AislesEnvironment"),
         ("Quintet/Grocer-v0", "GrocerEnvironment"),
     ):
         if name not in gymnasium.registry:

@@ -21,6 +21,7 @@ from simulator.world import (
     Points,
     Response,
     Visit,
+    delays,
     memory_of,
     remember,
     remembered,
@@ -172,6 +173,9 @@ class GrocerWorld:
             return None
         return basket[int(which * len(basket))]
 
+    def available(self, visit: Visit) -> None:
+        """Return None: whatever the grocer sells is always there."""
+
     def _wanted(self, visit: Visit, banner: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Return (K,) bool: which products of the banner are in the basket."""
         if not isinstance(visit, GrocerVisit):
@@ -194,15 +198,15 @@ class GrocerWorld:
         """
         wanted = self._wanted(visit, banner)
         clicked = rng.random(BANNER_SIZE)[: len(banner)] < self._click(wanted)
-        click_delay, thinking = self._delay * rng.lognormal(np.log([4.0, 30.0]), [0.5, 0.5])
+        click_delay, thinking = delays(rng, self._delay)
         bought = {banner[position] for position in np.flatnonzero(wanted).tolist()}
         basket = visit.basket if isinstance(visit, GrocerVisit) else ()
         response = Response(
             clicked=tuple(np.flatnonzero(clicked).tolist()),
             bought=tuple(np.flatnonzero(wanted).tolist()),
             also_bought=tuple(product for product in basket if product not in bought),
-            click_delay_seconds=float(click_delay),
-            order_delay_seconds=float(click_delay * (1 + clicked.sum()) + thinking),
+            click_delay_seconds=click_delay,
+            order_delay_seconds=click_delay * (1 + int(clicked.sum())) + thinking,
         )
         remember(visit, response.order(banner))
         return response

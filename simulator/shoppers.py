@@ -8,12 +8,14 @@ by searching, and neither shows which products convert well on a banner.
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from simulator.assortment import LATENT, Assortment, unit
+from simulator.circumstances import FROM_STOREFRONT, Circumstances
 from simulator.world import PastPurchaseOrder
 
 Array = npt.NDArray[np.float64]
@@ -23,12 +25,13 @@ TASTES: Final = 2
 STAPLES: Final = 6
 OPENING: Final = datetime(2025, 1, 1, tzinfo=UTC)
 PAST_DAYS: Final = 180
-_FROM_STOREFRONT: Final = 0.6
-"""Share of past purchases that the old storefront led to; staples and search bring the rest."""
 _FROM_STAPLES: Final = 0.15
+"""Share of past purchases that repeat a staple, beside an ordinary share of the storefront's."""
 _STOREFRONT_FOCUS: Final = 4.0
 _SEARCH_FOCUS: Final = 10.0
 _ORDERS_AT_ONCE: Final = 256
+_NUMBERS_AT_ONCE: Final = 50_000
+"""What fits into a processor's own memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,12 @@ def make_shoppers(count: int, assortment: Assortment, rng: np.random.Generator) 
     return Shoppers(tastes, staples, activity / activity.sum())
 
 
+def cumulated_share(activity: Array) -> list[float]:
+    """Return (S,) cumulated shares, the last exactly one: bisect a uniform to draw a shopper."""
+    cumulated = np.cumsum(activity)
+    return (cumulated / cumulated[-1]).tolist()  # type: ignore[no-any-return]
+
+
 def interest_of(taste: Array, noise: Array) -> Array:
     """Return the interest of one visit: the taste it follows, and what is new about today.
 
@@ -81,7 +90,12 @@ def _draw(weights: Array, uniforms: Array) -> Ints:
 
 
 def past_orders(
-    assortment: Assortment, shoppers: Shoppers, *, orders: int, rng: np.random.Generator
+    assortment: Assortment,
+    shoppers: Shoppers,
+    *,
+    orders: int,
+    circumstances: Circumstances,
+    rng: np.random.Generator,
 ) -> list[PastPurchaseOrder]:
     """Return `orders` orders of the half year before the opening, in the order of time."""
     seconds = np.sort(rng.uniform(0.0, PAST_DAYS * 86_400.0, orders))
@@ -89,7 +103,8 @@ def past_orders(
     made: list[PastPurchaseOrder] = []
     for start in range(0, orders, _ORDERS_AT_ONCE):
         these = who[start : start + _ORDERS_AT_ONCE]
-        for shopper, rows in zip(these, _baskets(assortment, shoppers, these, rng), strict=True):
+        baskets = _baskets(assortment, shoppers, these, circumstances, rng)
+        for shopper, rows in zip(these, baskets, strict=True):
             at = OPENING - timedelta(days=PAST_DAYS) + timedelta(seconds=float(seconds[len(made)]))
             ids = tuple(f"p{row}" for row in rows)
             made.append(PastPurchaseOrder(f"s{shopper}", at, f"past-{len(made)}", ids))
@@ -97,18 +112,36 @@ def past_orders(
 
 
 def _baskets(
-    assortment: Assortment, shoppers: Shoppers, who: Ints, rng: np.random.Generator
+    assortment: Assortment,
+    shoppers: Shoppers,
+    who: Ints,
+    circumstances: Circumstances,
+    rng: np.random.Generator,
 ) -> list[list[int]]:
     """Return the distinct rows of one order per shopper in `who`."""
     taste = shoppers.tastes[who, rng.integers(TASTES, size=len(who))]
-    nearness = interest_of(taste, rng.normal(size=taste.shape)) @ assortment.vectors.T
-    storefront = assortment.popularity * np.exp(_STOREFRONT_FOCUS * nearness)
-    search = np.exp(_SEARCH_FOCUS * nearness)
-    searched = 1.0 - _FROM_STOREFRONT - _FROM_STAPLES
-    weights = _FROM_STOREFRONT * storefront / storefront.sum(axis=1, keepdims=True)
-    weights += searched * search / search.sum(axis=1, keepdims=True)
+    interest = interest_of(taste, rng.normal(size=taste.shape))
     sizes = np.minimum(1 + rng.poisson(1.5, len(who)), STAPLES)
-    rows = _draw(weights, rng.random((len(who), STAPLES)))
-    again = rng.random(rows.shape) < _FROM_STAPLES
+    uniforms = rng.random((len(who), STAPLES))
+    at_once = max(1, _NUMBERS_AT_ONCE // len(assortment.products))
+    rows = np.concatenate(
+        [
+            _draw(
+                _past_weights(assortment, interest[start:end], circumstances), uniforms[start:end]
+            )
+            for start, end in pairwise([*range(0, len(who), at_once), len(who)])
+        ]
+    )
+    again = rng.random(rows.shape) < _FROM_STAPLES * circumstances.unled_past()
     rows = np.where(again, shoppers.staples[who], rows)
     return [list(dict.fromkeys(row[:size].tolist())) for row, size in zip(rows, sizes, strict=True)]
+
+
+def _past_weights(assortment: Assortment, interest: Array, circumstances: Circumstances) -> Array:
+    """Return (B, N) how likely the storefront or a search led from an interest to each product."""
+    nearness = interest @ assortment.vectors.T
+    storefront = assortment.popularity * np.exp(_STOREFRONT_FOCUS * nearness)
+    search = np.exp(_SEARCH_FOCUS * nearness)
+    searched = (1.0 - FROM_STOREFRONT - _FROM_STAPLES) * circumstances.unled_past()
+    weights = circumstances.biased_past * storefront / storefront.sum(axis=1, keepdims=True)
+    return np.asarray(weights + searched * search / search.sum(axis=1, keepdims=True))

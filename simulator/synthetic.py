@@ -1,33 +1,28 @@
 """A seeded shop with latent interests whose expected rewards and best banners are known."""
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import cached_property
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from schemas.limits import BANNER_SIZE
-from schemas.products import Product
-from simulator.assortment import make_assortment, partner
+from simulator.assortment import CATEGORIES, make_assortment, partner
 from simulator.choice import NOISE_PER_POSITION, Choice
-from simulator.errors import VisitFromAnotherWorld, WorldNotPossible
+from simulator.circumstances import NOTHING_SPECIAL, ORDINARY, Circumstances, SyntheticShare
+from simulator.errors import WorldNotPossible
 from simulator.oracle import best_banner
-from simulator.shoppers import OPENING, TASTES, interest_of, make_shoppers, past_orders
-from simulator.world import (
-    DEFAULT_POINTS,
-    Memory,
-    PastPurchaseOrder,
-    Points,
-    Response,
-    Visit,
-    memory_of,
-    remember,
-    remembered,
-    showable,
+from simulator.seeded import Arrival, Bools, SeededWorld
+from simulator.shoppers import (
+    TASTES,
+    Shoppers,
+    cumulated_share,
+    interest_of,
+    make_shoppers,
+    past_orders,
 )
+from simulator.world import PastPurchaseOrder, Points, Visit, remembered
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -40,10 +35,14 @@ STAPLE: Final = 1.0
 CLICK_OFFSET: Final = 4.0
 BUY_OFFSET: Final = 5.5
 COMPLEMENT: Final = 0.5
+STRONG_PULL: Final = 0.8
+"""A pull with which the best banner is worth a quarter more than the five best products alone."""
 _VIEW_FOCUS: Final = 12.0
 _CANDIDATES: Final = 60
 _DRIFT_VISITS: Final = 10_000
-_SECONDS_BETWEEN_VISITS: Final = 20.0
+_PULLING: Final = 20
+_PAIRS_TRIED: Final = 4
+_ALL: Final = slice(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +58,7 @@ class SyntheticVisit(Visit):
     staples: Ints = field(repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class SyntheticShare:
-    """How the visits of a synthetic shop are mixed.
-
-    Attributes:
-        anonymous: share of visits without a user id.
-        viewed: share of visits on a product page.
-        searching: share of visits whose shopper also buys staples, or the product viewed, by
-            herself.
-    """
-
-    anonymous: float = 0.1
-    viewed: float = 0.8
-    searching: float = 0.25
-
-    def __post_init__(self) -> None:
-        if not all(0.0 <= share <= 1.0 for share in (self.anonymous, self.viewed, self.searching)):
-            raise WorldNotPossible("shares lie between 0 and 1")
-
-
-class SyntheticWorld:
+class SyntheticWorld(SeededWorld[SyntheticVisit]):
     """A shop of latent interests: learnable, with a past that hides what converts.
 
     Every visit has an interest (one of the shopper's tastes, varied). It shows in the product
@@ -99,11 +78,18 @@ class SyntheticWorld:
         share: how visits are mixed.
         drift: radians per 10,000 visits by which every appeal turns to another, independent one;
             0: nothing changes, pi / 2: every appeal is new after 10,000 visits.
+        pull: probability that a product bought pulls along one of its partner category that she
+            looked at, clicked or not (see `simulator.choice`); `STRONG_PULL` makes what stands
+            together on the banner matter most.
         delay: factor on the delays of clicks (median 4 s) and orders (30 s later); 0: at once.
+        circumstances: what makes it harder: tastes that move, turnover, noise, bots, the rhythm.
 
     Raises:
         WorldNotPossible: a size or factor makes no shop.
     """
+
+    _kind = SyntheticVisit
+    _noise_per_position = NOISE_PER_POSITION
 
     def __init__(
         self,
@@ -112,159 +98,199 @@ class SyntheticWorld:
         seed: int = 0,
         shoppers: int = 1000,
         past: int = 12_000,
-        share: SyntheticShare = SyntheticShare(),
+        share: SyntheticShare = ORDINARY,
         drift: float = 0.0,
+        pull: float = 0.0,
         delay: float = 1.0,
+        circumstances: Circumstances = NOTHING_SPECIAL,
     ) -> None:
-        if products <= BANNER_SIZE or shoppers < 1 or past < 0 or delay < 0:
-            raise WorldNotPossible(
-                "a shop needs six products, one shopper, and neither past nor delay below zero"
-            )
-        roots = np.random.SeedSequence(seed).spawn(3)
-        self._assortment = make_assortment(products, np.random.default_rng(roots[0]))
-        self._shoppers = make_shoppers(shoppers, self._assortment, np.random.default_rng(roots[1]))
-        self._past_root = roots[2]
-        self._past_size = past
-        self._share, self._drift, self._delay = share, drift, delay
-        self._rows = {product.product_id: row for row, product in enumerate(self.products)}
+        if products <= BANNER_SIZE or shoppers < 1 or past < 0:
+            raise WorldNotPossible("a shop needs six products, one shopper and no past below zero")
+        if not 0.0 <= pull <= 1.0:
+            raise WorldNotPossible("pull is a probability")
+        roots = np.random.SeedSequence(seed).spawn(4)
+        shop = make_assortment(products, np.random.default_rng(roots[0]))
+        super().__init__(
+            shop.products, seed=seed, share=share, delay=delay, circumstances=circumstances
+        )
+        self._assortment = shop
+        self._shoppers = make_shoppers(shoppers, shop, np.random.default_rng(roots[1]))
+        self._moved = self._shoppers
+        if circumstances.taste_drift is not None:
+            self._moved = make_shoppers(shoppers, shop, np.random.default_rng(roots[3]))
+        self._past_root, self._past_size = roots[2], past
+        self._drift, self._pull = drift, pull
+        self._activity = cumulated_share(self._shoppers.activity)
+        self._renown = np.sqrt(shop.popularity)
 
-    @property
-    def products(self) -> Sequence[Product]:
-        """Return everything that is sold, in row order."""
-        return self._assortment.products
+    def complements(self) -> tuple[tuple[str, str], ...]:
+        """Return the pairs of categories that go together: the truth for those who measure.
 
-    @cached_property
+        Categories that sell nothing are left out with their partners.
+        """
+        named = {
+            int(number): self.category_of(f"p{row}")
+            for row, number in enumerate(self._assortment.category)
+        }
+        return tuple(
+            (named[first], named[first + 1])
+            for first in range(0, CATEGORIES, 2)
+            if first in named and first + 1 in named
+        )
+
+    def category_of(self, product_id: str) -> str:
+        """Return a product's category, as in `complements`."""
+        return str(self.products[self._rows[product_id]].category)
+
     def _past(self) -> list[PastPurchaseOrder]:
-        rng = np.random.default_rng(self._past_root)
-        return past_orders(self._assortment, self._shoppers, orders=self._past_size, rng=rng)
+        return past_orders(
+            self._assortment,
+            self._shoppers,
+            orders=self._past_size,
+            circumstances=self._circumstances,
+            rng=np.random.default_rng(self._past_root),
+        )
 
-    def past_orders(self) -> Iterator[PastPurchaseOrder]:
-        """Yield the orders before the recommender came, in the order of time."""
-        return iter(self._past)
-
-    @cached_property
-    def _before(self) -> Memory:
-        """Return every shopper's last purchases when the first visit begins."""
-        return memory_of(self.past_orders())
-
-    def visits(self, seed: int) -> Iterator[SyntheticVisit]:
-        """Yield visits without end, twenty simulated seconds apart on average."""
-        rng = np.random.default_rng((seed, len(self.products)))
-        memory = dict(self._before)
-        at = OPENING
-        number = 0
-        while True:
-            at += timedelta(seconds=float(rng.exponential(_SECONDS_BETWEEN_VISITS)))
-            yield self._visit(seed, number, at, memory, rng)
-            number += 1
-
-    def _visit(
-        self, seed: int, number: int, at: datetime, memory: Memory, rng: np.random.Generator
-    ) -> SyntheticVisit:
-        shopper = int(rng.choice(len(self._shoppers), p=self._shoppers.activity))
-        taste = self._shoppers.tastes[shopper, rng.integers(TASTES)]
+    def _visit(self, arrival: Arrival, rng: np.random.Generator) -> SyntheticVisit:
+        shopper = bisect_right(self._activity, rng.random())
+        hers = self._as_of(shopper, arrival.number)
+        taste = hers.tastes[shopper, rng.integers(TASTES)]
         interest = interest_of(taste, rng.normal(size=taste.shape))
-        is_anonymous, is_viewing = rng.random(2) < (self._share.anonymous, self._share.viewed)
-        viewed = self._viewed(interest, float(rng.random()))
+        is_anonymous = rng.random() < self._share.anonymous or arrival.is_bot
+        is_viewing = rng.random() < self._share.viewed
+        uniform = rng.random()
+        viewed = None
+        if is_viewing:
+            viewed = self._page(arrival.number, self._viewed(interest, uniform))
         user_id = None if is_anonymous else f"s{shopper}"
         return SyntheticVisit(
-            seed=seed,
-            number=number,
+            seed=arrival.seed,
+            number=arrival.number,
             user_id=user_id,
-            viewed_product_id=f"p{viewed}" if is_viewing else None,
-            purchased_product_ids=remembered(memory, user_id),
-            occurred_at=at,
-            memory=memory,
+            viewed_product_id=viewed,
+            purchased_product_ids=remembered(arrival.memory, user_id),
+            occurred_at=arrival.at,
+            memory=arrival.memory,
+            is_bot=arrival.is_bot,
             interest=interest,
-            staples=self._shoppers.staples[shopper, : 0 if is_anonymous else None],
+            staples=hers.staples[shopper, : 0 if is_anonymous else None],
         )
+
+    def _as_of(self, shopper: int, number: int) -> Shoppers:
+        return self._moved if self._has_moved(shopper, number) else self._shoppers
+
+    def _habitual(self, visit: SyntheticVisit) -> Ints:
+        return visit.staples
 
     def _viewed(self, interest: Array, uniform: float) -> int:
         weights = np.exp(_VIEW_FOCUS * (self._assortment.vectors @ interest))
-        cumulated = np.cumsum(weights * np.sqrt(self._assortment.popularity))
-        return int(np.searchsorted(cumulated, uniform * cumulated[-1], side="right"))
+        cumulated = np.cumsum(weights * self._renown)
+        return int(cumulated.searchsorted(uniform * cumulated[-1], side="right"))
 
-    def _wish(self, visit: Visit) -> tuple[SyntheticVisit, Array]:
-        """Return the visit and (N,) how much its shopper wants each product, in logits."""
-        if not isinstance(visit, SyntheticVisit):
-            raise VisitFromAnotherWorld("this visit was not made by a SyntheticWorld")
+    def _wish(self, visit: SyntheticVisit, rows: Ints | slice) -> Array:
+        """Return (R,) how much a shopper wants (R,) products, or a slice of all, in logits."""
         shop = self._assortment
         turned = self._drift * visit.number / _DRIFT_VISITS
-        appeal = shop.appeal
+        appeal = shop.appeal[rows]
         if turned:
-            appeal = np.cos(turned) * shop.appeal + np.sin(turned) * shop.appeal_later
-        wish = INTEREST * (shop.vectors @ visit.interest) + APPEAL * appeal
-        wish[visit.staples] += STAPLE
-        return visit, wish
+            appeal = np.cos(turned) * appeal + np.sin(turned) * shop.appeal_later[rows]
+        wish = INTEREST * (shop.vectors[rows] @ visit.interest) + APPEAL * appeal
+        if isinstance(rows, slice):
+            wish[visit.staples] += STAPLE
+        else:
+            wish += STAPLE * (rows[:, None] == visit.staples).any(axis=1)
+        return np.asarray(wish)
 
-    def _choice(self, wish: Array, rows: Ints) -> Choice:
-        """Return how banners are seen: `wish` and `rows` are (..., K)."""
-        category = self._assortment.category[rows]
+    def _choice(self, visit: SyntheticVisit, rows: Ints, on_sale: Bools | None) -> Choice:
+        """Return how a banner of (K,) rows is seen; what is not on sale is not looked at."""
+        odds = _odds(self._wish(visit, rows))
+        look = EXAMINATION[: len(rows)]
+        return self._seen(
+            look if on_sale is None else look * on_sale, *odds, self._assortment.category[rows]
+        )
+
+    def _seen(self, look: Array, against: Array, buy: Array, category: Ints) -> Choice:
+        """Return how banners are seen, by the `_odds` and categories, all (..., K)."""
         return Choice(
-            click=EXAMINATION[: rows.shape[-1]] / (1.0 + np.exp(CLICK_OFFSET - wish)),
-            buy=1.0 / (1.0 + np.exp(BUY_OFFSET - wish)),
+            click=look / against,
+            buy=buy,
             goes_with=partner(category)[..., :, None] == category[..., None, :],
             complement=COMPLEMENT,
+            look=look,
+            pull=self._pull,
         )
 
-    def respond(self, visit: Visit, banner: Sequence[str], rng: np.random.Generator) -> Response:
-        """Return what the shopper does with the banner, and remember what she bought.
-
-        Raises:
-            BannerNotShowable: see `simulator.world.showable`.
-            VisitFromAnotherWorld: no SyntheticWorld made the visit.
-        """
-        own, wish = self._wish(visit)
-        rows = np.array(showable(visit, banner, self._rows), np.int64)
-        uniforms = rng.random((BANNER_SIZE, NOISE_PER_POSITION))
-        searching = rng.random(2)
-        click_delay, thinking = self._delay * rng.lognormal(np.log([4.0, 30.0]), [0.5, 0.5])
-        clicked, bought = self._choice(wish[rows], rows).draw(uniforms)
-        response = Response(
-            clicked=tuple(np.flatnonzero(clicked).tolist()),
-            bought=tuple(np.flatnonzero(bought).tolist()),
-            also_bought=self._found_alone(own, banner, searching),
-            click_delay_seconds=float(click_delay),
-            order_delay_seconds=float(click_delay * (1 + clicked.sum()) + thinking),
-        )
-        remember(visit, response.order(banner))
-        return response
-
-    def _found_alone(
-        self, visit: SyntheticVisit, banner: Sequence[str], uniforms: Array
-    ) -> tuple[str, ...]:
-        """Return what she buys without the banner: a staple, or the product viewed."""
-        if uniforms[0] >= self._share.searching:
-            return ()
-        found = [f"p{row}" for row in visit.staples]
-        if visit.viewed_product_id is not None:
-            found.append(visit.viewed_product_id)
-        if not found:
-            return ()
-        chosen = found[int(uniforms[1] * len(found))]
-        return () if chosen in banner else (chosen,)
-
-    def expected_reward(
-        self, visit: Visit, banner: Sequence[str], points: Points = DEFAULT_POINTS
+    def _mean(
+        self, visit: SyntheticVisit, rows: Ints, on_sale: Bools | None, points: Points
     ) -> float:
-        """Return the exact expected reward of a banner, in closed form."""
-        rows = np.array(showable(visit, banner, self._rows), np.int64)
-        _, wish = self._wish(visit)
-        return float(self._choice(wish[rows], rows).expected(points))
+        return float(self._choice(visit, rows, on_sale).expected(points))
 
-    def oracle(self, visit: Visit, points: Points = DEFAULT_POINTS) -> tuple[str, ...]:
-        """Return a banner near the best: greedy and swaps among the 60 most wanted products.
+    def _drawn(
+        self, visit: SyntheticVisit, rows: Ints, on_sale: Bools | None, uniforms: Array
+    ) -> tuple[list[int], list[int]]:
+        clicked, bought = self._choice(visit, rows, on_sale).draw(uniforms)
+        return clicked.nonzero()[0].tolist(), bought.nonzero()[0].tolist()
 
-        On small shops it is within 1% of brute force, mostly equal to it (the tests say so).
-        """
-        _, wish = self._wish(visit)
+    def _best(self, visit: SyntheticVisit, points: Points) -> Ints:
+        wish = self._wish(visit, _ALL)
+        on_sale = self.available(visit)
+        if on_sale is not None:
+            wish[~on_sale] = -np.inf
         if visit.viewed_product_id is not None:
             wish[self._rows[visit.viewed_product_id]] = -np.inf
-        allowed = len(wish) - (visit.viewed_product_id is not None)
-        wanted = np.argsort(-wish, kind="stable")[: min(_CANDIDATES, allowed)]
-        best = best_banner(
-            len(wanted),
-            BANNER_SIZE,
-            lambda places: self._choice(wish[wanted[places]], wanted[places]).expected(points),
+        wanted = self._worth_trying(wish)
+        against, buy = _odds(wish[wanted])
+        category = self._assortment.category[wanted]
+
+        def expected(places: Ints) -> Array:
+            look = EXAMINATION[: places.shape[1]]
+            choice = self._seen(look, against[places], buy[places], category[places])
+            return choice.expected(points)
+
+        beginnings = _pairs_of(category) if self._pull else ()
+        return wanted[best_banner(len(wanted), BANNER_SIZE, expected, beginnings=beginnings)]
+
+    def _worth_trying(self, wish: Array) -> Ints:
+        """Return the rows among which the best banner is sought, the most wanted first.
+
+        Where there is a pull, partners of what is wanted most are among them, wanted or not.
+        """
+        wanted = _most_wanted(wish, _CANDIDATES)
+        if not self._pull:
+            return wanted
+        category = self._assortment.category
+        found = [wanted]
+        for pulled in np.unique(partner(category[wanted[:_PULLING]])).tolist():
+            rows = np.flatnonzero(category == pulled)
+            found.append(rows[_most_wanted(wish[rows], BANNER_SIZE)])
+        every = np.unique(np.concatenate(found))
+        return np.asarray(every[np.argsort(-wish[every], kind="stable")])
+
+
+def _pairs_of(category: Ints) -> list[Ints]:
+    """Return, for the pairs of categories wanted most, the places of their best products."""
+    pairs = list(dict.fromkeys((category[:_PULLING] // 2).tolist()))[:_PAIRS_TRIED]
+    return [
+        np.concatenate(
+            [np.flatnonzero(category == each)[:BANNER_SIZE] for each in (2 * p, 2 * p + 1)]
         )
-        return tuple(f"p{wanted[place]}" for place in best)
+        for p in pairs
+    ]
+
+
+def _odds(wish: Array) -> tuple[Array, Array]:
+    """Return one over the chance of a click where looked at, and the chance of buying, by wish."""
+    return 1.0 + np.exp(CLICK_OFFSET - wish), 1.0 / (1.0 + np.exp(BUY_OFFSET - wish))
+
+
+def _most_wanted(wish: Array, count: int) -> Ints:
+    """Return at most `count` places of the highest wishes, highest first, ties in their order.
+
+    What cannot be wished for (-inf) is left out.
+    """
+    if count < len(wish):
+        least = np.partition(wish, -count)[-count]
+        places = np.flatnonzero((wish >= least) & (wish > -np.inf))
+    else:
+        places = np.flatnonzero(wish > -np.inf)
+    return np.asarray(places[np.argsort(-wish[places], kind="stable")[:count]])

@@ -4,12 +4,14 @@ A world knows the truth that a recommender must find out: `expected_reward` and 
 those who measure, never to the policy.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.limits import BANNER_SIZE, RECENT_PURCHASES
 from schemas.products import Product
@@ -45,6 +47,9 @@ class Points:
 
 
 DEFAULT_POINTS: Final = Points()
+_CLICK_LOG_SECONDS: Final = math.log(4.0)
+_THINKING_LOG_SECONDS: Final = math.log(30.0)
+_DELAY_SPREAD: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class Visit:
         purchased_product_ids: the shopper's true last purchases, oldest first, at most ten.
         occurred_at: simulated time, aware UTC.
         memory: the stream's memory, which `World.respond` advances.
+        is_bot: nobody who buys; the shop earns nothing by it whatever it clicks, so those who
+            measure leave it out.
     """
 
     seed: int
@@ -82,6 +89,7 @@ class Visit:
     purchased_product_ids: tuple[str, ...]
     occurred_at: datetime
     memory: Memory = field(repr=False, compare=False)
+    is_bot: bool = field(default=False, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,9 @@ class World(Protocol):
     def visits(self, seed: int) -> Iterator[Visit]:
         """Yield visits in the order of time; each knows the responses given so far."""
 
+    def available(self, visit: Visit) -> npt.NDArray[np.bool_] | None:
+        """Return (N,) which products may be shown at a visit, by row; None: all of them."""
+
     def respond(self, visit: Visit, banner: Sequence[str], rng: np.random.Generator) -> Response:
         """Return what the shopper does, and advance the stream's memory by what she bought.
 
@@ -152,6 +163,20 @@ class World(Protocol):
 def visit_rng(visit: Visit) -> np.random.Generator:
     """Return the generator of a visit's noise: the same for every policy on the same seed."""
     return np.random.default_rng((visit.seed, visit.number))
+
+
+def delays(rng: np.random.Generator, factor: float) -> tuple[float, float]:
+    """Return the seconds to the first click and, after the last, to the order: log-normal.
+
+    Args:
+        rng: two normals are drawn from it.
+        factor: on both; with 1 the medians are 4 and 30 seconds.
+    """
+    click, thinking = rng.standard_normal(2).tolist()
+    return (
+        factor * math.exp(_CLICK_LOG_SECONDS + _DELAY_SPREAD * click),
+        factor * math.exp(_THINKING_LOG_SECONDS + _DELAY_SPREAD * thinking),
+    )
 
 
 def remembered(memory: Memory, user_id: str | None) -> tuple[str, ...]:

@@ -17,9 +17,13 @@ from cli.output import Output, table
 from cli.settings import Settings
 from cli.supervisor import Child, Supervisor, stop_on_signals
 
-World = Literal["grocer", "synthetic"]
+World = Literal["grocer", "synthetic", "aisles"]
 WorldOption = Annotated[
-    World, typer.Option(help="grocer: real products and purchases; synthetic: more to learn")
+    World,
+    typer.Option(
+        help="grocer: real products and purchases; synthetic, of latent interests, and aisles, of "
+        "shelves, brands and prices: more to learn"
+    ),
 ]
 Banners = Annotated[int | None, typer.Option(min=1, help="end after so many banners")]
 Rate = Annotated[float, typer.Option(min=0.1, help="banners a second")]
@@ -130,7 +134,7 @@ def learn(
     world: WorldOption = "synthetic",
     banners: Annotated[int, typer.Option(min=256, help="banners of each run")] = 20_000,
     seeds: Annotated[str, typer.Option(help="seeds, comma-separated")] = "0,1,2",
-    products: Annotated[int, typer.Option(min=50, help="products of the synthetic world")] = 1_000,
+    products: Annotated[int, typer.Option(min=50, help="products of synthetic and aisles")] = 1_000,
     plot: Annotated[Path | None, typer.Option(help="write the curves here, as HTML")] = None,
     results: Annotated[Path | None, typer.Option(help="write the results here, as JSON")] = None,
 ) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from evaluation.rivals import Foundation, Learning
+from evaluation.rivals import Foundation, Learning, Popular, Random
 from evaluation.shop import Outcome, Shop, Situation
 from policy.serving import ServingPolicy
 from rewards.specification import RewardSpecification
 from schemas.history import unpack
+from simulator.circumstances import Circumstances
 from simulator.synthetic import SyntheticWorld
 from tests.policies import weights_of
 from trainer.learner import Learner, LearnerSettings
@@ -157,3 +158,49 @@ def situations(shop: Shop, count: int) -> list[Situation]:
     rival = Fixed(0)
     list(shop.play(rival, seed=9, banners=count))
     return rival.situations
+
+
+@pytest.fixture(scope="module")
+def changing() -> Shop:
+    circumstances = Circumstances(turnover=20.0, bots=0.2)
+    world = SyntheticWorld(PRODUCTS, seed=4, shoppers=20, past=300, circumstances=circumstances)
+    return Shop(world, RewardSpecification())
+
+
+def test_no_rival_shows_what_is_not_on_sale(changing: Shop) -> None:
+    weights = weights_of(PRODUCTS, seed=2)
+    policy = ServingPolicy.compile(weights, changing.features, version=0)
+    learner = Learner(weights, weights, changing.features, LearnerSettings(device="cpu"))
+    rng = np.random.default_rng(1)
+    seen: set[int] = set()
+
+    for rival in (
+        Random(PRODUCTS, rng),
+        Popular(np.arange(PRODUCTS)),
+        Foundation(policy, PRODUCTS),
+        Learning(learner, changing.features, batch_banners=1000, rng=rng),
+    ):
+        for situation in situations(changing, 300):
+            rows = rival.banner(situation)
+            assert situation.eligible is not None
+            assert situation.eligible[rows].all()
+            assert situation.viewed_row not in rows
+            assert len(set(rows.tolist())) == 5
+            seen.update(rows.tolist())
+
+    assert len(seen) > 40
+
+
+def test_where_nothing_comes_and_goes_every_product_may_be_shown(shop: Shop) -> None:
+    assert all(situation.eligible is None for situation in situations(shop, 20))
+
+
+def test_the_shop_earns_nothing_by_bots_but_they_click(changing: Shop) -> None:
+    rival = Fixed(0)
+
+    earned = list(changing.play(rival, seed=9, banners=300))
+
+    for situation, outcome, reward in zip(rival.situations, rival.outcomes, earned, strict=True):
+        if situation.visit.is_bot:
+            assert (reward, outcome.clicked, outcome.bought) == (0.0, (0, 1, 2, 3, 4), ())
+    assert sum(situation.visit.is_bot for situation in rival.situations) > 30

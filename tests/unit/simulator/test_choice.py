@@ -9,29 +9,32 @@ from simulator.choice import Choice
 from simulator.world import DEFAULT_POINTS, Points
 
 
-def made_choice(*, click, buy, pairs=(), complement=0.5) -> Choice:
+def made_choice(*, click, buy, pairs=(), complement=0.5, look=None, pull=0.0) -> Choice:
     goes_with = np.zeros((len(click), len(click)), bool)
     for left, right in pairs:
         goes_with[left, right] = goes_with[right, left] = True
-    return Choice(np.array(click), np.array(buy), goes_with, complement)
+    looks = np.ones(len(click)) if look is None else np.array(look)
+    return Choice(np.array(click), np.array(buy), goes_with, complement, looks, pull)
 
 
 def enumerated(choice: Choice, points: Points) -> float:
-    """The mean reward over every outcome: per position not clicked, clicked, bought on its own."""
+    """The mean reward over every outcome: per position unseen, seen, clicked, bought on its own."""
     size = len(choice.click)
     mean = 0.0
-    for states in itertools.product((0, 1, 2), repeat=size):
+    for states in itertools.product(range(4), repeat=size):
         chance = 1.0
         for position, state in enumerate(states):
-            click, buy = choice.click[position], choice.buy[position]
-            chance *= (1 - click, click * (1 - buy), click * buy)[state]
-        alone = [position for position, state in enumerate(states) if state == 2]
-        open_ = [position for position, state in enumerate(states) if state == 1]
-        moved = [
-            1 - (1 - choice.complement) ** sum(choice.goes_with[position, other] for other in alone)
-            for position in open_
-        ]
-        clicks = len(alone) + len(open_)
+            look, click, buy = (part[position] for part in (choice.look, choice.click, choice.buy))
+            chance *= (1 - look, look - click, click * (1 - buy), click * buy)[state]
+        alone = [position for position, state in enumerate(states) if state == 3]
+        open_ = [position for position, state in enumerate(states) if state in {1, 2}]
+        moved = []
+        for position in open_:
+            clicked = states[position] == 2
+            strength = max(choice.complement, choice.pull) if clicked else choice.pull
+            movers = sum(choice.goes_with[position, other] for other in alone)
+            moved.append(1 - (1 - strength) ** movers)
+        clicks = sum(state >= 2 for state in states)
         for extra in itertools.product((0, 1), repeat=len(open_)):
             odds = np.prod([m if e else 1 - m for m, e in zip(moved, extra, strict=True)])
             mean += chance * odds * points.reward(clicks, len(alone) + sum(extra))
@@ -39,17 +42,25 @@ def enumerated(choice: Choice, points: Points) -> float:
 
 
 probability = st.floats(0.0, 1.0)
+four = st.lists(probability, min_size=4, max_size=4)
 
 
 @given(
-    click=st.lists(probability, min_size=4, max_size=4),
-    buy=st.lists(probability, min_size=4, max_size=4),
+    look=four,
+    noticed=four,
+    buy=four,
     pairs=st.lists(st.sampled_from(list(itertools.combinations(range(4), 2))), max_size=6),
     complement=probability,
+    pull=st.one_of(st.just(0.0), probability),
     further=st.floats(0.0, 3.0),
 )
-def test_the_expected_reward_is_the_mean_over_every_outcome(click, buy, pairs, complement, further):
-    choice = made_choice(click=click, buy=buy, pairs=pairs, complement=complement)
+def test_the_expected_reward_is_the_mean_over_every_outcome(
+    look, noticed, buy, pairs, complement, pull, further
+):
+    click = [seen * notice for seen, notice in zip(look, noticed, strict=True)]
+    choice = made_choice(
+        click=click, buy=buy, pairs=pairs, complement=complement, look=look, pull=pull
+    )
     points = Points(further=further)
 
     expected = choice.expected(points)
@@ -79,9 +90,14 @@ def test_what_goes_with_a_bought_product_is_bought_more_often():
     assert together.expected(DEFAULT_POINTS) > apart.expected(DEFAULT_POINTS) * 1.1
 
 
-def test_drawn_responses_average_to_the_expected_reward():
+@pytest.mark.parametrize("pull", [0.0, 0.3, 0.8])
+def test_drawn_responses_average_to_the_expected_reward(pull):
     choice = made_choice(
-        click=[0.8, 0.6, 0.5, 0.3, 0.2], buy=[0.5, 0.3, 0.2, 0.6, 0.1], pairs=[(0, 2), (0, 4)]
+        click=[0.8, 0.6, 0.5, 0.3, 0.2],
+        buy=[0.5, 0.3, 0.2, 0.6, 0.1],
+        pairs=[(0, 2), (0, 4)],
+        look=[0.95, 0.85, 0.7, 0.55, 0.45],
+        pull=pull,
     )
     rng = np.random.default_rng(5)
 
@@ -102,3 +118,16 @@ def test_nothing_is_bought_without_a_click():
     for _ in range(500):
         clicked, bought = choice.draw(rng.random((5, 7)))
         assert not (bought & ~clicked).any()
+
+
+def test_a_pull_sells_what_was_seen_without_a_click_but_only_beside_its_partner():
+    def sold_unclicked(pairs):
+        choice = made_choice(
+            click=[0.9, 0.1], buy=[0.9, 0.0], pairs=pairs, look=[1.0, 0.5], pull=0.8
+        )
+        rng = np.random.default_rng(6)
+        drawn = [choice.draw(rng.random((5, 7))) for _ in range(2000)]
+        return sum(bool(bought[1] and not clicked[1]) for clicked, bought in drawn) / 2000
+
+    assert sold_unclicked([(0, 1)]) == pytest.approx(0.4 * 0.81 * 0.8, abs=0.04)
+    assert sold_unclicked([]) == 0.0

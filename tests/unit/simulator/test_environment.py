@@ -16,6 +16,13 @@ def test_the_synthetic_environment_passes_gymnasiums_own_check():
     check_env(small(), skip_render_check=True)
 
 
+def test_the_environment_of_aisles_passes_gymnasiums_own_check():
+    register()
+    made = gymnasium.make("Quintet/Aisles-v0", products=60, visits=20)
+
+    check_env(made.unwrapped, skip_render_check=True)
+
+
 def test_the_grocer_environment_passes_gymnasiums_own_check(grocery_cache):
     register()
     made = gymnasium.make("Quintet/Grocer-v0", cache=grocery_cache, visits=20)

@@ -3,9 +3,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from simulator.errors import BannerNotShowable, VisitFromAnotherWorld, WorldNotPossible
-from simulator.synthetic import SyntheticShare, SyntheticWorld
-from simulator.world import Visit, visit_rng
+from simulator.errors import WorldNotPossible
+from simulator.synthetic import STRONG_PULL, SyntheticWorld
 
 
 def taken(world, seed, count):
@@ -15,85 +14,6 @@ def taken(world, seed, count):
 def shown(world, visit, rows):
     ids = [world.products[row].product_id for row in rows]
     return [product for product in ids if product != visit.viewed_product_id][:5]
-
-
-def test_the_same_seed_makes_the_same_shop_past_and_visits(shop):
-    twin = SyntheticWorld(200, seed=3, shoppers=40, past=800)
-
-    assert twin.products == shop.products
-    assert list(twin.past_orders()) == list(shop.past_orders())
-    assert taken(twin, 8, 50) == taken(shop, 8, 50)
-    assert taken(shop, 9, 50) != taken(shop, 8, 50)
-
-
-def test_two_policies_on_one_seed_meet_the_same_wishes_and_the_same_noise(shop):
-    one, other = shop.visits(8), shop.visits(8)
-    probe = [each.product_id for each in shop.products]
-
-    for number, (mine, theirs) in enumerate(islice(zip(one, other, strict=True), 200)):
-        shop.respond(
-            mine, shown(shop, mine, range(number % 100, number % 100 + 6)), visit_rng(mine)
-        )
-        shop.respond(theirs, shown(shop, theirs, range(190, 196)), visit_rng(theirs))
-        assert (mine.user_id, mine.viewed_product_id) == (theirs.user_id, theirs.viewed_product_id)
-        banner = [product for product in probe[100:106] if product != mine.viewed_product_id][:5]
-        assert shop.expected_reward(mine, banner) == shop.expected_reward(theirs, banner)
-
-
-def test_streams_of_one_world_do_not_touch_each_other(shop):
-    undisturbed = [visit.purchased_product_ids for visit in taken(shop, 8, 300)]
-
-    for visit in islice(shop.visits(8), 300):
-        shop.respond(visit, shop.oracle(visit), visit_rng(visit))
-
-    assert [visit.purchased_product_ids for visit in taken(shop, 8, 300)] == undisturbed
-
-
-def test_what_a_shopper_buys_stands_last_in_her_next_visit(shop):
-    last_order = {}
-    checked = 0
-    for visit in islice(shop.visits(8), 600):
-        order = last_order.get(visit.user_id)
-        if order:
-            assert visit.purchased_product_ids[-len(order) :] == order
-            checked += 1
-        banner = shop.oracle(visit)
-        bought = shop.respond(visit, banner, visit_rng(visit)).order(banner)
-        if visit.user_id is not None and bought:
-            last_order[visit.user_id] = bought
-
-    assert checked > 100
-
-
-def test_responses_average_to_the_expected_reward(shop):
-    rng = np.random.default_rng(2)
-    for visit in taken(shop, 8, 5):
-        banner = shop.oracle(visit)
-        rewards = [shop.respond(visit, banner, rng).reward() for _ in range(3000)]
-        standard_error = np.std(rewards) / np.sqrt(len(rewards))
-
-        assert abs(np.mean(rewards) - shop.expected_reward(visit, banner)) < 4 * standard_error
-
-
-def test_a_visit_begins_with_the_past_purchases_of_its_shopper(shop):
-    bought = {}
-    for order in shop.past_orders():
-        bought[order.user_id] = (*bought.get(order.user_id, ()), *order.product_ids)[-10:]
-
-    for visit in taken(shop, 8, 100):
-        assert visit.purchased_product_ids == bought.get(visit.user_id, ())
-
-
-def test_the_shares_of_anonymous_and_viewing_visits_are_as_asked():
-    shares = SyntheticShare(anonymous=0.5, viewed=0.25)
-    world = SyntheticWorld(50, shoppers=10, past=10, share=shares)
-
-    visits = taken(world, 1, 2000)
-
-    anonymous = sum(visit.user_id is None for visit in visits)
-    viewing = sum(visit.viewed_product_id is not None for visit in visits)
-    assert abs(anonymous - 1000) < 4 * np.sqrt(2000 * 0.25)
-    assert abs(viewing - 500) < 4 * np.sqrt(2000 * 0.1875)
 
 
 def test_without_drift_a_banner_is_worth_the_same_later_and_with_drift_it_is_not():
@@ -108,19 +28,6 @@ def test_without_drift_a_banner_is_worth_the_same_later_and_with_drift_it_is_not
         banner = steady.oracle(still)
         values = steady.expected_reward(still, banner), drifting.expected_reward(moved, banner)
         assert (values[0] == values[1]) is is_equal
-
-
-def test_delay_zero_reports_at_once_and_the_order_never_comes_before_the_clicks(shop):
-    prompt = SyntheticWorld(50, shoppers=10, past=10, delay=0.0)
-    visit = next(iter(prompt.visits(1)))
-
-    response = prompt.respond(visit, prompt.oracle(visit), visit_rng(visit))
-
-    assert response.click_delay_seconds == response.order_delay_seconds == 0.0
-    for visit in taken(shop, 8, 50):
-        response = shop.respond(visit, shop.oracle(visit), visit_rng(visit))
-        last_click = response.click_delay_seconds * len(response.clicked)
-        assert response.order_delay_seconds >= last_click
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -158,51 +65,60 @@ def _past_counts(world):
     return popularity, own
 
 
-@pytest.mark.parametrize(
-    ("banner", "reason"),
-    [
-        (["p1", "p1"], "two positions"),
-        (["nothing"], "unknown"),
-        (["p1", "p2", "p3", "p4", "p5", "p6"], "6 positions"),
-    ],
-)
-def test_a_banner_that_cannot_be_shown_is_refused(shop, banner, reason):
-    visit = next(visit for visit in shop.visits(8) if visit.viewed_product_id is None)
-
-    with pytest.raises(BannerNotShowable, match=reason):
-        shop.respond(visit, banner, visit_rng(visit))
+def _best_alone(world, visit):
+    """Return the five products of the highest expected reward when each is shown alone."""
+    ids = [each.product_id for each in world.products if each.product_id != visit.viewed_product_id]
+    return sorted(ids, key=lambda each: -world.expected_reward(visit, [each]))[:5]
 
 
-def test_the_product_viewed_cannot_be_shown(shop):
-    visit = next(visit for visit in shop.visits(8) if visit.viewed_product_id is not None)
+def test_with_a_strong_pull_the_best_banner_is_worth_a_quarter_more_than_the_best_products():
+    strong = SyntheticWorld(300, past=10, pull=STRONG_PULL)
+    together = alone = 0.0
+    for visit in taken(strong, 1, 200):
+        together += strong.expected_reward(visit, strong.oracle(visit))
+        alone += strong.expected_reward(visit, _best_alone(strong, visit))
 
-    with pytest.raises(BannerNotShowable, match="viewed"):
-        shop.expected_reward(visit, [visit.viewed_product_id])
-
-
-def test_a_visit_of_another_kind_is_refused(shop):
-    own = next(iter(shop.visits(8)))
-    foreign = Visit(
-        seed=0, number=0, user_id=None, viewed_product_id=None, purchased_product_ids=(),
-        occurred_at=own.occurred_at, memory={},
-    )  # fmt: skip
-
-    with pytest.raises(VisitFromAnotherWorld):
-        shop.oracle(foreign)
+    assert together > 1.25 * alone
 
 
-@pytest.mark.parametrize("sizes", [{"products": 5}, {"shoppers": 0}, {"past": -1}, {"delay": -0.1}])
-def test_a_shop_that_cannot_be_is_refused(sizes):
-    with pytest.raises(WorldNotPossible):
-        SyntheticWorld(**sizes)
+def test_a_pull_changes_neither_visits_nor_the_past():
+    still, strong = SyntheticWorld(60, past=50), SyntheticWorld(60, past=50, pull=STRONG_PULL)
+
+    assert list(still.past_orders()) == list(strong.past_orders())
+    assert taken(still, 1, 100) == taken(strong, 1, 100)
 
 
-def test_a_response_uses_the_same_noise_whatever_the_banner(shop):
-    visit = next(iter(shop.visits(8)))
-    ends = []
-    for banner in ([], shop.oracle(visit), shown(shop, visit, range(6))):
-        rng = visit_rng(visit)
-        shop.respond(visit, banner, rng)
-        ends.append(rng.random())
+@pytest.mark.parametrize("pull", [0.3, STRONG_PULL])
+def test_with_a_pull_responses_average_to_the_expected_reward(pull):
+    world = SyntheticWorld(200, seed=3, shoppers=40, past=10, pull=pull)
+    rng = np.random.default_rng(2)
+    for visit in taken(world, 8, 3):
+        banner = world.oracle(visit)
+        rewards = [world.respond(visit, banner, rng).reward() for _ in range(3000)]
+        standard_error = np.std(rewards) / np.sqrt(len(rewards))
 
-    assert len(set(ends)) == 1
+        assert abs(np.mean(rewards) - world.expected_reward(visit, banner)) < 4 * standard_error
+
+
+def test_the_planted_pairs_are_those_that_pull():
+    still = SyntheticWorld(120, past=10)
+    strong = SyntheticWorld(120, past=10, pull=1.0)
+    visit = next(visit for visit in still.visits(1) if visit.viewed_product_id is None)
+    ids = [product.product_id for product in still.products]
+
+    pulled = {
+        frozenset((strong.category_of(first), strong.category_of(other)))
+        for first in ids
+        for other in ids
+        if first != other
+        and strong.expected_reward(visit, [first, other])
+        > still.expected_reward(visit, [first, other]) + 1e-12
+    }
+
+    assert len(pulled) == 12
+    assert pulled == {frozenset(pair) for pair in strong.complements()}
+
+
+def test_a_pull_that_is_no_probability_is_refused():
+    with pytest.raises(WorldNotPossible, match="pull"):
+        SyntheticWorld(60, pull=1.5)
