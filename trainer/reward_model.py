@@ -26,7 +26,7 @@ Dimensions: B observations, N products, T traits, D = T + 2 T T + 1 shared weigh
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 import numpy as np
@@ -40,8 +40,11 @@ Ints = npt.NDArray[np.int64]
 State = dict[str, npt.NDArray[Any]]
 
 _Z: Final = 2 * TRAITS
-_SHARED: Final = TRAITS + _Z * TRAITS + 1
+_CORRECTIONS: Final = TRAITS + _Z * TRAITS
+_SHARED: Final = _CORRECTIONS + 1
 _NEWTON_STEPS: Final = 3
+_WEAK: Final = 2.0
+"""Up to this sharpness a foundation is weak; a stronger one leaves less to correct."""
 _LONGEST_STEP: Final = 1.0
 _LOG_RATES: Final = (-12.0, 2.0)
 PARTS: Final = ("earning", "worth")
@@ -99,11 +102,20 @@ class Observations:
     began: Array
     is_new: npt.NDArray[np.bool_]
 
+    def only(self, chosen: npt.NDArray[np.bool_]) -> "Observations":
+        """Return a copy of the chosen observations."""
+        return Observations(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
+
     def shared(self) -> Array:
         """Return (B, D): what m, A and s are multiplied with."""
         crossed = self.contexts[:, :, None] * self.traits[:, None, :]
         return np.concatenate(
-            [self.traits, crossed.reshape(len(self.rows), -1), self.familiarity[:, None]], axis=1
+            [
+                self.traits,
+                crossed.reshape(len(self.rows), -1),
+                self.familiarity[:, None],
+            ],
+            axis=1,
         )
 
 
@@ -223,18 +235,18 @@ def _step(wanted: Array) -> Array:
     return np.clip(wanted, -_LONGEST_STEP, _LONGEST_STEP)
 
 
-def _part(products: int, settings: RewardModelSettings, number: int) -> _Part:
+def _part(products: int, settings: RewardModelSettings, number: int, narrowed: float) -> _Part:
     """Return the prior of part `number`."""
     scale = np.ones(_SHARED)
     scale[:TRAITS] = TRAITS
-    scale[TRAITS:-1] = _Z * TRAITS / 2.0
-    scale /= settings.shared_spread[number] ** 2
-    scale[-1] = settings.familiarity_spread[number] ** -2
+    scale[TRAITS:_CORRECTIONS] = _Z * TRAITS / 2.0
+    scale /= (narrowed * settings.shared_spread[number]) ** 2
+    scale[_CORRECTIONS:] = settings.familiarity_spread[number] ** -2
     shared = np.zeros(_SHARED)
-    shared[-1] = settings.familiarity if number == 0 else 0.0
-    slope = settings.slope_spread[number]
+    shared[_CORRECTIONS] = settings.familiarity if number == 0 else 0.0
+    slope = narrowed * settings.slope_spread[number]
     slopes_prior = _Z / slope**2 if slope > 0 else 0.0
-    bias_prior = settings.product_spread[number] ** -2
+    bias_prior = (narrowed * settings.product_spread[number]) ** -2
     return _Part(
         shared=shared,
         shared_prior=np.diag(scale),
@@ -254,11 +266,24 @@ class RewardModel:
     """The posterior of both parts over a catalogue.
 
     Equal observations and generators give equal bits.
+
+    Args:
+        products: N.
+        settings: see `RewardModelSettings`.
+        sharpness: of the foundation, chosen from past orders. What foretells them well leaves
+            little to correct, so prior spreads narrow as it grows beyond 2. On a real grocery (4),
+            reward over the frozen foundation by quarter of 20,000 banners: -2.2 +1.4 +.6 +3.1%,
+            -3.4 -.8 +.2 +3.4% at full spreads.
     """
 
-    def __init__(self, products: int, settings: RewardModelSettings | None = None) -> None:
+    def __init__(
+        self, products: int, settings: RewardModelSettings | None = None, *, sharpness: float = 1.0
+    ) -> None:
         self.settings = settings or RewardModelSettings()
-        self._parts = [_part(products, self.settings, number) for number in range(len(PARTS))]
+        narrowed = min(1.0, _WEAK / sharpness)
+        self._parts = [
+            _part(products, self.settings, number, narrowed) for number in range(len(PARTS))
+        ]
 
     @classmethod
     def from_value(
@@ -272,13 +297,13 @@ class RewardModel:
         The draw becomes the mean. The precision of b_i is kept in the snapshot; the others follow
         from it, as if the traits that were shown had unit variance.
         """
-        model = cls(products, settings)
+        model = cls(products, settings, sharpness=float(weights["sharpness"][0]))
         known = len(weights["value_bias"])
         if settings.weight <= 0 or not weights["value_precision"].any():
             return model
         part, scale = model._parts[0], 1.0 / settings.weight
         main, context = (weights[f"value_{name}"].ravel() for name in ("main", "context"))
-        part.shared[:-1] = scale * np.concatenate([main, context])
+        part.shared[:_CORRECTIONS] = scale * np.concatenate([main, context])
         part.bias[:known] = scale * weights["value_bias"]
         part.slopes[:known] = scale * weights["value_rows"]
         gained = np.maximum(weights["value_precision"] - part.bias_prior, 0.0).astype(np.float64)
@@ -296,16 +321,8 @@ class RewardModel:
         worth = (seen.earned != 0) | (seen.began > 0)
         self._parts[1].forget(share)
         if worth.any():
-            earning = Observations(
-                rows=seen.rows[worth],
-                traits=seen.traits[worth],
-                contexts=seen.contexts[worth],
-                familiarity=seen.familiarity[worth],
-                positions=np.zeros(int(worth.sum()), np.int64),
-                earned=seen.earned[worth],
-                began=seen.began[worth],
-                is_new=seen.is_new[worth],
-            )
+            earning = seen.only(worth)
+            earning.positions[:] = 0
             self._parts[1].fit(earning, earning.earned, (earning.began > 0).astype(np.float64))
 
     def draw(self, rng: np.random.Generator) -> dict[str, npt.NDArray[np.float32]]:
@@ -315,7 +332,7 @@ class RewardModel:
         shared, bias, slopes = (sum(parts) for parts in zip(*drawn, strict=True))
         tensors = {
             "value_main": shared[:TRAITS],
-            "value_context": shared[TRAITS:-1].reshape(_Z, TRAITS),
+            "value_context": shared[TRAITS:_CORRECTIONS].reshape(_Z, TRAITS),
             "value_rows": slopes,
             "value_bias": bias,
         }
