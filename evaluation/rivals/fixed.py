@@ -1,0 +1,90 @@
+"""Rivals that do not learn: chance, popularity, the foundation, and the policy that knows all.
+
+Dimensions: K positions, N products.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from evaluation.rivals.asking import excluded_rows
+from evaluation.shop import Outcome, Situation
+from policy.serving import ServingPolicy
+from schemas.limits import BANNER_SIZE
+from simulator.world import World
+
+Rows = npt.NDArray[np.integer[Any]]
+
+
+class Frozen:
+    """A rival that does not learn."""
+
+    def learn(self, situation: Situation, banner: Rows, outcome: Outcome) -> None:
+        """Learn nothing."""
+
+
+@dataclass
+class Random(Frozen):
+    """Five products drawn uniformly."""
+
+    products: int
+    rng: np.random.Generator
+    name: str = "random"
+
+    def banner(self, situation: Situation) -> Rows:
+        """Return five rows, never the product viewed."""
+        drawn = self.rng.choice(self.products, BANNER_SIZE + 1, replace=False)
+        return np.asarray(drawn[drawn != situation.viewed_row][:BANNER_SIZE])
+
+
+@dataclass
+class Popular(Frozen):
+    """The five most bought products of the past."""
+
+    rows: Rows
+    name: str = "popular"
+
+    def banner(self, situation: Situation) -> Rows:
+        """Return the most popular rows without the product viewed."""
+        best = self.rows[: BANNER_SIZE + 1]
+        return np.asarray(best[best != situation.viewed_row][:BANNER_SIZE])
+
+
+@dataclass
+class Foundation(Frozen):
+    """The pretrained policy's own greedy five: what the control arm shows."""
+
+    policy: ServingPolicy
+    products: int
+    name: str = "foundation"
+    eligible: npt.NDArray[np.uint8] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Make every product eligible."""
+        self.eligible = np.ones(self.products, np.uint8)
+
+    def banner(self, situation: Situation) -> Rows:
+        """Return the five rows with the highest scores."""
+        return self.policy.greedy(
+            viewed_row=situation.viewed_row,
+            history=situation.history,
+            eligible=self.eligible,
+            excluded=excluded_rows(situation),
+            size=BANNER_SIZE,
+        )
+
+
+@dataclass
+class Oracle(Frozen):
+    """The policy that knows the simulator."""
+
+    world: World
+    row_of: Mapping[str, int]
+    name: str = "oracle"
+
+    def banner(self, situation: Situation) -> Rows:
+        """Return what the world itself would show."""
+        return np.array([self.row_of[shown] for shown in self.world.oracle(situation.visit)])
