@@ -4,7 +4,7 @@ Dimensions: K positions, N products.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ import numpy.typing as npt
 from evaluation.rivals.asking import excluded_rows
 from evaluation.shop import Outcome, Situation
 from policy.serving import ServingPolicy
+from schemas.history import pack, unpack
 from schemas.limits import BANNER_SIZE
 from simulator.world import World
+from trainer.held_out import own_frequent
 
 Rows = npt.NDArray[np.integer[Any]]
 
@@ -51,6 +53,32 @@ class Popular(Frozen):
         """Return the most popular rows without the product viewed."""
         best = self.rows[: BANNER_SIZE + 1]
         return np.asarray(best[best != situation.viewed_row][:BANNER_SIZE])
+
+
+@dataclass
+class OwnFrequent(Frozen):
+    """The shopper's own frequent products, filled up by popularity.
+
+    The heuristic that a foundation is judged beside (`trainer.held_out.own_frequent`): the decayed
+    count of a product halves every seven orders.
+    """
+
+    rows: Rows
+    name: str = "own_frequent"
+
+    def banner(self, situation: Situation) -> Rows:
+        """Return five rows as if the product viewed had never been bought by anybody."""
+        history = unpack(situation.history)
+        kept = history.rows != situation.viewed_row
+        others = replace(
+            history,
+            rows=history.rows[kept],
+            decayed=history.decayed[kept],
+            counts=history.counts[kept],
+            first=history.first[kept],
+            last=history.last[kept],
+        )
+        return own_frequent(pack(others), self.rows[self.rows != situation.viewed_row])
 
 
 @dataclass
