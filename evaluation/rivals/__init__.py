@@ -1,6 +1,18 @@
 """What the learning policy is measured against, and the learning policy itself."""
 
+from evaluation.rivals.dense import dense_features
 from evaluation.rivals.fixed import Foundation, Oracle, OwnFrequent, Popular, Random
 from evaluation.rivals.learning import Learning
+from evaluation.rivals.linear import LinUCB, LinUCBSettings
 
-__all__ = ["Foundation", "Learning", "Oracle", "OwnFrequent", "Popular", "Random"]
+__all__ = [
+    "Foundation",
+    "Learning",
+    "LinUCB",
+    "LinUCBSettings",
+    "Oracle",
+    "OwnFrequent",
+    "Popular",
+    "Random",
+    "dense_features",
+]
