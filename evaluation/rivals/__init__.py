@@ -4,6 +4,8 @@ from evaluation.rivals.dense import dense_features
 from evaluation.rivals.fixed import Foundation, Oracle, OwnFrequent, Popular, Random
 from evaluation.rivals.learning import Learning
 from evaluation.rivals.linear import LinUCB, LinUCBSettings
+from evaluation.rivals.reinforce import Reinforce, ReinforceSettings
+from evaluation.rivals.supervised import Supervised, SupervisedSettings
 
 __all__ = [
     "Foundation",
@@ -14,5 +16,9 @@ __all__ = [
     "OwnFrequent",
     "Popular",
     "Random",
+    "Reinforce",
+    "ReinforceSettings",
+    "Supervised",
+    "SupervisedSettings",
     "dense_features",
 ]
