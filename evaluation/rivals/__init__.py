@@ -6,6 +6,7 @@ from evaluation.rivals.learning import Learning
 from evaluation.rivals.linear import LinUCB, LinUCBSettings
 from evaluation.rivals.reinforce import Reinforce, ReinforceSettings
 from evaluation.rivals.supervised import Supervised, SupervisedSettings
+from evaluation.rivals.vowpal import VowpalSettings, VowpalWabbit
 
 __all__ = [
     "Foundation",
@@ -20,5 +21,7 @@ __all__ = [
     "ReinforceSettings",
     "Supervised",
     "SupervisedSettings",
+    "VowpalSettings",
+    "VowpalWabbit",
     "dense_features",
 ]
