@@ -252,6 +252,14 @@ class SyntheticWorld:
         _, wish = self._wish(visit)
         return float(self._choice(wish[rows], rows).expected(points))
 
+    def expected_points(self, visit: Visit, points: Points = DEFAULT_POINTS) -> Array:
+        """Return (N,) the exact expected reward of each product shown alone; 0: it is viewed."""
+        _, wish = self._wish(visit)
+        found = self._choice(wish[:, None], np.arange(len(wish))[:, None]).expected(points)
+        if visit.viewed_product_id is not None:
+            found[self._rows[visit.viewed_product_id]] = 0.0
+        return found
+
     def oracle(self, visit: Visit, points: Points = DEFAULT_POINTS) -> tuple[str, ...]:
         """Return a banner near the best: greedy and swaps among the 60 most wanted products.
 

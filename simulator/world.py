@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from schemas.limits import BANNER_SIZE, RECENT_PURCHASES
 from schemas.products import Product
@@ -144,6 +145,11 @@ class World(Protocol):
         self, visit: Visit, banner: Sequence[str], points: Points = DEFAULT_POINTS
     ) -> float:
         """Return the exact mean of `respond(...).reward(points)` over the noise."""
+
+    def expected_points(
+        self, visit: Visit, points: Points = DEFAULT_POINTS
+    ) -> npt.NDArray[np.float64]:
+        """Return (N,) the expected reward of each product shown alone; the one viewed has 0."""
 
     def oracle(self, visit: Visit, points: Points = DEFAULT_POINTS) -> tuple[str, ...]:
         """Return the banner of one who knows the world; each world says how near to best."""

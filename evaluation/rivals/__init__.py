@@ -1,5 +1,6 @@
 """What the learning policy is measured against, and the learning policy itself."""
 
+from evaluation.rivals.ceiling import CeilingSettings, ceiling
 from evaluation.rivals.dense import dense_features
 from evaluation.rivals.fixed import Foundation, Oracle, OwnFrequent, Popular, Random
 from evaluation.rivals.learning import Learning
@@ -9,6 +10,7 @@ from evaluation.rivals.supervised import Supervised, SupervisedSettings
 from evaluation.rivals.vowpal import VowpalSettings, VowpalWabbit
 
 __all__ = [
+    "CeilingSettings",
     "Foundation",
     "Learning",
     "LinUCB",
@@ -23,5 +25,6 @@ __all__ = [
     "SupervisedSettings",
     "VowpalSettings",
     "VowpalWabbit",
+    "ceiling",
     "dense_features",
 ]

@@ -64,7 +64,7 @@ class Network:
     Args:
         weights: where it starts.
         features: of every product.
-        rate: learning rate.
+        rate: learning rate; it may be changed between steps.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class Network:
     ) -> None:
         compute_deterministically(torch.device("cpu"), threads=1)
         self._features = features
-        self._rate = rate
+        self.rate = rate
         self.trained = TorchPolicy.from_weights(weights, features)
         self._adam = Adam(self.trained.named_parameters(), betas=(0.9, 0.99))
         self._eligible = np.ones(len(features.categories), np.uint8)
@@ -123,4 +123,4 @@ class Network:
         """Take one step of Adam down the gradient of `loss`."""
         self._adam.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        self._adam.step(self._rate)
+        self._adam.step(self.rate)

@@ -75,6 +75,17 @@ def test_responses_average_to_the_expected_reward(shop):
         assert abs(np.mean(rewards) - shop.expected_reward(visit, banner)) < 4 * standard_error
 
 
+def test_the_expected_points_of_every_product_are_those_of_banners_of_one(shop):
+    for visit in islice(shop.visits(3), 20):
+        points = shop.expected_points(visit)
+
+        viewed = [each.product_id == visit.viewed_product_id for each in shop.products]
+        assert (points[viewed] == 0.0).all()
+        for row in np.flatnonzero(~np.array(viewed))[::7].tolist():
+            alone = shop.expected_reward(visit, [shop.products[row].product_id])
+            assert points[row] == pytest.approx(alone)
+
+
 def test_a_visit_begins_with_the_past_purchases_of_its_shopper(shop):
     bought = {}
     for order in shop.past_orders():
