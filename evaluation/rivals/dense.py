@@ -19,6 +19,8 @@ COLUMNS: Final = 40
 """Columns of `dense_features`, in shops large enough."""
 _LEARNED: Final = 16
 """Of which so many come from what the foundation learned, the others from the features alone."""
+_LENGTH: Final = 2.0
+"""Root mean square length of a row: of 1, 2, 4 and 7, what LinUCB did best with."""
 
 
 def dense_features(
@@ -27,8 +29,8 @@ def dense_features(
     """Return (N, X) dense features of every product, X at most `columns`.
 
     The principal components of the foundation's output vectors, beside the leading singular vectors
-    of the hashed features (Deerwester et al. 1990, latent semantic analysis). Each half is centred
-    and has rows of root mean square length one.
+    of the hashed features (Deerwester et al. 1990, latent semantic analysis), both centred and of
+    equal length on average.
 
     Args:
         weights: of the foundation.
@@ -43,7 +45,7 @@ def dense_features(
     start = np.ones(min(sparse.shape))  # deterministic
     told, spread, _ = svds(sparse, k=limit - learned, v0=start)
     parts = ((left * values)[:, :learned], (told * spread)[:, ::-1])
-    return np.concatenate([_unit(part) for part in parts], axis=1)
+    return _LENGTH * _unit(np.concatenate([_unit(part) for part in parts], axis=1))
 
 
 def _unit(columns: Floats) -> Floats:

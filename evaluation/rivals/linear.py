@@ -45,7 +45,7 @@ class LinUCBSettings:
 
     alpha: float = 0.02
     ridge: float = 1.0
-    own: float = 0.0
+    own: float = 0.3
     prior: float = 0.02
     solve_every: int = 256
     candidates: int = 1000
