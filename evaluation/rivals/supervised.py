@@ -33,16 +33,16 @@ class SupervisedSettings:
         batch_banners: banners of one update.
         explored: share of banners drawn from the network's own distribution; the others are its
             greedy five.
-        kept: banners whose examples are learned from again, drawn at random for every step; 0: the
-            batch alone.
+        kept: banners from before the batch that are learned from again: every step takes as many,
+            drawn at random, as the batch has; 0: the batch alone.
     """
 
     objective: Objective = "logistic"
     rate: float = 1e-3
-    epochs: int = 2
+    epochs: int = 16
     batch_banners: int = 256
-    explored: float = 0.1
-    kept: int = 0
+    explored: float = 0.05
+    kept: int = 20_000
 
 
 def logistic_loss(batch: Scored, level: float) -> Tensor:

@@ -128,7 +128,12 @@ def rivals() -> list[Rival]:
                 WEIGHTS,
                 FEATURES,
                 SupervisedSettings(
-                    objective=objective, batch_banners=32, rate=1e-2, explored=0.3, kept=kept
+                    objective=objective,
+                    rate=1e-2,
+                    epochs=2,
+                    batch_banners=32,
+                    explored=0.3,
+                    kept=kept,
                 ),
                 rng=rng(1),
             )
