@@ -41,22 +41,24 @@ class CeilingSettings:
     """How long the ceiling is looked for.
 
     Attributes:
-        visits: most visits trained on.
+        runs: most runs trained on, each of other visits. Every run begins with the histories that
+            a rival begins with: what shoppers bought since tells much of them, and one who trained
+            on long histories alone would be no ceiling of the first visits.
+        visits: of one run.
         batch_visits: visits between two updates.
         epochs: steps per update, each on the batch and as many visits from before.
         kept: visits that steps draw from again.
-        window: visits over which the greedy five's reward is averaged.
-        rise: share by which a window must beat the best before it, to count as better.
-        patience: windows without a better one that end a stage.
+        rise: share by which a run must earn more than the best before it, to count as better.
+        patience: runs without a better one that end a stage.
     """
 
-    visits: int = 200_000
+    runs: int = 12
+    visits: int = 20_000
     batch_visits: int = 256
     epochs: int = 4
     kept: int = 20_000
-    window: int = 5_000
-    rise: float = 0.003
-    patience: int = 3
+    rise: float = 0.005
+    patience: int = 1
 
 
 def proportional_loss(scores: Tensor, points: Tensor) -> Tensor:
@@ -156,21 +158,16 @@ def ceiling(
         weights: of the foundation, where training starts.
         seed: the visits trained on are others than those of `Shop.play` with this seed.
         settings: how long is tried.
-        told: told the visits trained on and the reward per banner of each window.
+        told: told the number of each run, from 1, and its reward per banner.
     """
     settings = settings or CeilingSettings()
     taught = _Taught(shop, weights, settings, np.random.default_rng((seed, _OTHER_VISITS)))
     stages, best, worse = list(_STAGES[1:]), 0.0, 0
-    window: list[float] = []
-    rewards = shop.play(taught, seed=seed + _OTHER_VISITS, banners=settings.visits)
-    for number, reward in enumerate(rewards, 1):
-        window.append(reward)
-        if len(window) < settings.window:
-            continue
-        mean = float(np.mean(window))
-        window = []
+    for again in range(1, settings.runs + 1):
+        visits_seed = seed + again * _OTHER_VISITS
+        mean = float(np.mean(list(shop.play(taught, seed=visits_seed, banners=settings.visits))))
         if told is not None:
-            told(number, mean)
+            told(again, mean)
         worse = 0 if mean > best * (1.0 + settings.rise) else worse + 1
         best = max(best, mean)
         if worse < settings.patience:

@@ -49,12 +49,10 @@ def shop() -> Shop:
 
 def test_who_is_told_everything_earns_far_more_than_the_foundation(shop: Shop) -> None:
     weights = weights_of(PRODUCTS, seed=2)
-    settings = CeilingSettings(visits=6_000, batch_visits=64, window=500, patience=1)
-    windows: list[tuple[int, float]] = []
+    settings = CeilingSettings(runs=12, visits=500, batch_visits=64)
+    runs: list[tuple[int, float]] = []
 
-    rival = ceiling(
-        shop, weights, seed=9, settings=settings, told=lambda *window: windows.append(window)
-    )
+    rival = ceiling(shop, weights, seed=9, settings=settings, told=lambda *run: runs.append(run))
 
     frozen = Foundation(ServingPolicy.compile(weights, shop.features, version=0), PRODUCTS)
     earned, before = (
@@ -62,5 +60,5 @@ def test_who_is_told_everything_earns_far_more_than_the_foundation(shop: Shop) -
     )
     assert rival.name == "ceiling"
     assert earned.mean() > 1.5 * before.mean()
-    assert windows[-1][0] < settings.visits, "it goes on although nothing improves"
-    assert windows[-1][1] > windows[0][1]
+    assert runs[-1][0] < settings.runs, "it goes on although nothing improves"
+    assert runs[-1][1] > runs[0][1]
