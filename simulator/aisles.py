@@ -182,6 +182,10 @@ class AislesWorld(SeededWorld[AislesVisit]):
     def _mean(self, visit: AislesVisit, rows: Ints, on_sale: Bools | None, points: Points) -> float:
         return float(self._cascade(visit, rows, on_sale).expected(points))
 
+    def _alone(self, visit: AislesVisit, points: Points) -> Array:
+        click, buy = self._chances(visit, np.arange(len(self.products)))
+        return np.asarray(Cascade([click], [buy], [self._shelves.shelf]).expected(points))
+
     def _drawn(
         self, visit: AislesVisit, rows: Ints, on_sale: Bools | None, uniforms: Array
     ) -> tuple[list[int], list[int]]:

@@ -218,6 +218,20 @@ class GrocerWorld:
         wanted = self._wanted(visit, banner)
         return points.reward(float(self._click(wanted).sum()), int(wanted.sum()))
 
+    def expected_points(
+        self, visit: Visit, points: Points = DEFAULT_POINTS
+    ) -> npt.NDArray[np.float64]:
+        """Return (N,) the exact expected reward of each product shown alone; 0: it is viewed."""
+        if not isinstance(visit, GrocerVisit):
+            raise VisitFromAnotherWorld("this visit was not made by a GrocerWorld")
+        looked = points.click * EXAMINATION[0]
+        found = np.full(len(self._ids), looked * CLICK_UNWANTED)
+        wanted = [self._rows[product] for product in visit.basket if product in self._rows]
+        found[wanted] = looked * CLICK_WANTED + points.buy
+        if visit.viewed_product_id is not None:
+            found[self._rows[visit.viewed_product_id]] = 0.0
+        return found
+
     def oracle(self, visit: Visit, points: Points = DEFAULT_POINTS) -> tuple[str, ...]:  # noqa: ARG002
         """Return the best banner, exactly: the basket first, then what is sold most."""
         if not isinstance(visit, GrocerVisit):

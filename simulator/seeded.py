@@ -102,6 +102,10 @@ class SeededWorld(ABC, Generic[V]):
         """Return the exact expected reward of (K,) rows; what is not on sale earns nothing."""
 
     @abstractmethod
+    def _alone(self, visit: V, points: Points) -> Array:
+        """Return (N,) the exact expected reward of each product shown alone, all on sale."""
+
+    @abstractmethod
     def _drawn(
         self, visit: V, rows: Ints, on_sale: Bools | None, uniforms: Array
     ) -> tuple[list[int], list[int]]:
@@ -254,6 +258,21 @@ class SeededWorld(ABC, Generic[V]):
         noise = self._circumstances.noise
         mean = self._mean(own, rows, on_sale, points)
         return (1.0 - noise) * mean + noise * points.click * NOISE_CLICK * len(rows)
+
+    def expected_points(self, visit: Visit, points: Points = DEFAULT_POINTS) -> Array:
+        """Return (N,) the exact expected reward of each product shown alone; 0: it is viewed."""
+        own = self._own(visit)
+        if visit.is_bot:
+            found = np.full(len(self.products), points.click)
+        else:
+            noise, on_sale = self._circumstances.noise, self.available(visit)
+            found = self._alone(own, points)
+            if on_sale is not None:
+                found = found * on_sale
+            found = (1.0 - noise) * found + noise * points.click * NOISE_CLICK
+        if visit.viewed_product_id is not None:
+            found[self._rows[visit.viewed_product_id]] = 0.0
+        return np.asarray(found)
 
     def oracle(self, visit: Visit, points: Points = DEFAULT_POINTS) -> tuple[str, ...]:
         """Return a banner near the best: greedy and swaps among the products that matter.

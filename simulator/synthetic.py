@@ -225,6 +225,11 @@ class SyntheticWorld(SeededWorld[SyntheticVisit]):
     ) -> float:
         return float(self._choice(visit, rows, on_sale).expected(points))
 
+    def _alone(self, visit: SyntheticVisit, points: Points) -> Array:
+        against, buy = _odds(self._wish(visit, _ALL)[:, None])
+        seen = self._seen(EXAMINATION[:1], against, buy, self._assortment.category[:, None])
+        return seen.expected(points)
+
     def _drawn(
         self, visit: SyntheticVisit, rows: Ints, on_sale: Bools | None, uniforms: Array
     ) -> tuple[list[int], list[int]]:

@@ -156,6 +156,11 @@ class World(Protocol):
     ) -> float:
         """Return the exact mean of `respond(...).reward(points)` over the noise."""
 
+    def expected_points(
+        self, visit: Visit, points: Points = DEFAULT_POINTS
+    ) -> npt.NDArray[np.float64]:
+        """Return (N,) the expected reward of each product shown alone; the one viewed has 0."""
+
     def oracle(self, visit: Visit, points: Points = DEFAULT_POINTS) -> tuple[str, ...]:
         """Return the banner of one who knows the world; each world says how near to best."""
 

@@ -178,7 +178,7 @@ def test_no_rival_shows_what_is_not_on_sale(changing: Shop) -> None:
         Random(PRODUCTS, rng),
         Popular(np.arange(PRODUCTS)),
         Foundation(policy, PRODUCTS),
-        Learning(learner, changing.features, batch_banners=1000, rng=rng),
+        Learning(learner, changing.features, rng=rng),
     ):
         for situation in situations(changing, 300):
             rows = rival.banner(situation)

@@ -95,6 +95,16 @@ def test_responses_average_to_the_expected_reward_with_the_stated_examination_an
     assert expected == pytest.approx(2.5 + 0.1 * probability.sum())
 
 
+def test_the_expected_points_of_every_product_are_those_of_banners_of_one(grocer):
+    for visit in islice(grocer.visits(1), 20):
+        points = grocer.expected_points(visit)
+
+        for row, product in enumerate(grocer.products):
+            viewed = product.product_id == visit.viewed_product_id
+            alone = 0.0 if viewed else grocer.expected_reward(visit, [product.product_id])
+            assert points[row] == pytest.approx(alone)
+
+
 def test_the_oracle_is_not_below_any_banner_tried(grocer):
     rng = np.random.default_rng(7)
     ids = [each.product_id for each in grocer.products]

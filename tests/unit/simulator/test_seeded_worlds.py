@@ -171,3 +171,14 @@ def test_a_response_uses_the_same_noise_whatever_the_banner(shop):
         ends.append(rng.random())
 
     assert len(set(ends)) == 1
+
+
+def test_the_expected_points_of_every_product_are_those_of_banners_of_one(shop):
+    for visit in islice(shop.visits(3), 20):
+        points = shop.expected_points(visit)
+
+        viewed = [each.product_id == visit.viewed_product_id for each in shop.products]
+        assert (points[viewed] == 0.0).all()
+        for row in np.flatnonzero(~np.array(viewed))[::7].tolist():
+            alone = shop.expected_reward(visit, [shop.products[row].product_id])
+            assert points[row] == pytest.approx(alone)
