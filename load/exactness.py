@@ -55,7 +55,8 @@ class Recomputed:
         scores = reference.scores(weights, products, self._features, context)[rows]
         drawn = [k for k, log_prob in enumerate(event.log_probs) if log_prob is not None]
         banner = np.searchsorted(rows, [event.rows[k] for k in drawn])
-        expected = reference.position_log_prob(scores, banner)
+        lifts = reference.pair_lifts(weights, self._features, rows, banner)
+        expected = reference.position_log_prob(scores, banner, lifts)
         recorded = np.array([event.log_probs[k] for k in drawn], np.float64)
         return np.abs(expected - recorded)
 

@@ -1,7 +1,7 @@
 """The policy as an ordinary team serves it: torch, product vectors made once, a batch of one.
 
 The same network as everywhere else (a test holds its scores against the float64 reference); every
-eligible product is a candidate; five are drawn by the Gumbel trick.
+eligible product is a candidate; five are drawn one by one by the Gumbel trick.
 
 Dimensions: N products, d vector size, m repeats, M neighbours.
 """
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from load.shop import Weights
 from policy.architecture import COPURCHASE_FLOOR, REPEAT_INPUTS, TENSORS, VECTOR
-from policy.features import ProductFeatures
+from policy.features import ProductFeatures, pair_groups
 from policy.torch_batch import feature_matrix
 from schemas.history import HALF_LIFE_ORDERS, History
 
@@ -64,10 +64,12 @@ class OrdinaryPolicy:
         self._neighbours = neighbours.clamp(min=0)
         self._shares = self._w["neighbour_weights"] * (neighbours >= 0)
         self._sharpness = float(weights["sharpness"][0])
+        self._groups = _long(pair_groups(features.categories))
+        self._pairs = torch.nn.functional.pad(self._w["value_pairs"], (0, 1, 0, 1))
 
     @torch.inference_mode()
     def draw(self, viewed: int, history: History, available: Tensor, *, size: int) -> OrdinaryDraw:
-        """Draw a banner by the Gumbel trick (Kool et al. 2019, arXiv 1903.06059).
+        """Draw a banner, each position by the Gumbel trick (Maddison et al. 2014, arXiv 1411.0030).
 
         Args:
             viewed: row of the product viewed; -1: none.
@@ -78,12 +80,16 @@ class OrdinaryPolicy:
         scores = self.scores(viewed, history).masked_fill(~available, -math.inf)
         if viewed >= 0:
             scores[viewed] = -math.inf
-        noise = -torch.empty_like(scores).exponential_().log()
-        rows = (scores + noise).topk(size).indices
-        log_share = scores.log_softmax(dim=0)[rows]
-        share = log_share.exp()
-        before = share.cumsum(dim=0) - share
-        return OrdinaryDraw(rows.tolist(), (log_share - (1.0 - before).log()).tolist())
+        rows: list[int] = []
+        log_probs: list[float] = []
+        for _ in range(size):
+            noise = -torch.empty_like(scores).exponential_().log()
+            row = int((scores + noise).argmax())
+            rows.append(row)
+            log_probs.append(float(scores[row] - scores.logsumexp(dim=0)))
+            scores += self._pairs[self._groups[row]][self._groups]
+            scores[row] = -math.inf
+        return OrdinaryDraw(rows, log_probs)
 
     @torch.inference_mode()
     def scores(self, viewed: int, history: History) -> Tensor:

@@ -29,7 +29,8 @@ _SPREADS: Final = {
     "user_bias": 0.1, "repeat_projection": 0.3, "repeat_hidden_weight": 0.3,
     "repeat_hidden_bias": 0.2, "repeat_out_weight": 0.5, "repeat_out_bias": 0.2,
     "repeat_rows": 0.3, "value_main": 0.2, "value_context": 0.1, "value_rows": 0.1,
-    "value_bias": 0.3, "value_precision": 0.0, "trait_rows": 0.5, "trait_features": 0.2,
+    "value_bias": 0.3, "value_pairs": 0.4, "value_precision": 0.0, "trait_rows": 0.5,
+    "trait_features": 0.2,
 }  # fmt: skip
 """Standard deviations: every term counts, none drowns the others."""
 _PADDED: Final = (

@@ -1,7 +1,8 @@
 """The shape of the policy: every tensor of a snapshot by name, and the sizes they share.
 
 Dimensions: N products (rows), H feature buckets, F features of a product, d vector size, P
-projected features, T traits, L recent purchases, R repeats, M neighbours of a product.
+projected features, T traits, G pair groups, L recent purchases, R repeats, M neighbours of a
+product.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ TRAITS: Final = 8
 """T: how many numbers of a product the reward model sees, in a context and on a banner."""
 NEIGHBOURS: Final = 40
 """M: co-purchase neighbours kept of each product."""
+PAIR_GROUPS: Final = 128
+"""G: groups of products that may earn more, or less, on one banner: categories, hashed."""
 COPURCHASE_FLOOR: Final = 0.01
 
 FULL_CANDIDATES: Final = 2000
@@ -85,6 +88,8 @@ TENSORS: Final[dict[str, Tensor]] = {
     "value_context": Tensor((2 * TRAITS, TRAITS), trained=False),
     "value_rows": Tensor(("N", 2 * TRAITS), trained=False),
     "value_bias": Tensor(("N",), trained=False),
+    # and of what stands together: [g_j, g_i] is added to s_i once product j is placed; symmetric
+    "value_pairs": Tensor((PAIR_GROUPS, PAIR_GROUPS), trained=False),
     # how certain b_i was, so that training can go on from any snapshot
     "value_precision": Tensor(("N",), trained=False),
     # fitted once, by pretraining; t_i = trait_rows[i] + sum_f weight * trait_features[bucket]

@@ -2,6 +2,7 @@
 
 Digests and finite numbers do not show that scores are finite: large weights multiply. So the
 reference scores a few products, among them those with the largest weights, in frozen contexts.
+What products add to each other's scores, once placed, is held to the same range.
 """
 
 from collections.abc import Mapping
@@ -37,6 +38,10 @@ def probe(weights: Weights) -> None:
         SnapshotRejected: probabilities are not finite or do not sum to one, or scores are beyond
             1e6.
     """
+    if not np.abs(weights["value_pairs"]).max(initial=0.0) <= _LARGEST_SCORE:
+        raise SnapshotRejected(
+            f"canary: a pair's lift is not finite or beyond {_LARGEST_SCORE:.0e}"
+        )
     small = _cut(weights, _rows(weights))
     features = _features(len(small["context_rows"]) + _UNKNOWN)
     with np.errstate(all="ignore"):

@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from policy.architecture import BUCKETS, FEATURES
+from policy.architecture import BUCKETS, FEATURES, PAIR_GROUPS
 from schemas.products import Product
 
 PRICE_BUCKET: Final = 1
@@ -70,6 +70,17 @@ def category_code(product: Product) -> int:
     if not product.category:
         return -1
     return zlib.crc32(product.category.lower().encode()) & 0x7FFFFFFF
+
+
+def pair_groups(categories: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Return the pair group of each product, in [0, G); G for a product without a category.
+
+    Example:
+        >>> pair_groups(np.array([5, 133, -1], np.int32)).tolist()
+        [5, 5, 128]
+    """
+    groups = np.where(categories < 0, PAIR_GROUPS, categories % PAIR_GROUPS)
+    return np.ascontiguousarray(groups, np.int32)
 
 
 def encode_products(products: Sequence[Product]) -> ProductFeatures:

@@ -3,7 +3,7 @@
 Dimensions: N products, C candidates, K positions, n recent purchases, m repeats; others in
     `policy.architecture`.
 Scores are logits: the draw is Plackett-Luce on them (Plackett 1975), five softmax draws without
-replacement.
+replacement. What was placed moves the scores of what may follow, by pairs of categories.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ import numpy.typing as npt
 from policy.architecture import COPURCHASE_FLOOR, VECTOR
 from policy.context import Context
 from policy.errors import BannerNotDrawable
-from policy.features import ProductFeatures
+from policy.features import ProductFeatures, pair_groups
 from schemas.history import HALF_LIFE_ORDERS
 
 Array = npt.NDArray[np.float64]
@@ -208,15 +208,30 @@ def scores(
     return np.asarray(float(weights["sharpness"][0]) * total + value_terms(products, context))
 
 
-def position_log_prob(candidate_scores: Array, banner: Ints) -> Array:
-    """Return (K,): log-probability of each position of `banner`, given the positions before it.
-
-    Stable in float32 too: one logsumexp over the candidates that are not shown, then logaddexp from
-    the end.
+def pair_lifts(
+    weights: Weights, features: ProductFeatures, candidates: Ints, banner: Ints
+) -> Array:
+    """Return (K, C): what each drawn product, once placed, adds to each candidate's score.
 
     Args:
-        candidate_scores: (C,) logits of the candidates.
+        weights: of the snapshot.
+        features: of every product.
+        candidates: (C,) rows.
+        banner: (K,) indices of the drawn products into the candidates, in display order. Pinned
+            products are not drawn and lift nothing.
+    """
+    table = np.pad(weights["value_pairs"].astype(np.float64), (0, 1))  # no group: nothing
+    groups = pair_groups(features.categories)[candidates]
+    return np.asarray(table[groups[banner]][:, groups])
+
+
+def position_log_prob(candidate_scores: Array, banner: Ints, lifts: Array | None = None) -> Array:
+    """Return (K,): log-probability of each position of `banner`, given the positions before it.
+
+    Args:
+        candidate_scores: (C,) logits of the candidates while nothing is placed.
         banner: (K,) indices into the candidates, in display order.
+        lifts: (K, C) from `pair_lifts`; None: nothing placed moves a score.
 
     Raises:
         BannerNotDrawable: an index repeats or is not among the candidates.
@@ -229,11 +244,11 @@ def position_log_prob(candidate_scores: Array, banner: Ints) -> Array:
         raise BannerNotDrawable("a candidate stands twice on the banner")
     if len(banner) and not 0 <= banner.min() <= banner.max() < len(candidate_scores):
         raise BannerNotDrawable("a product of the banner is not among the candidates")
-    shown = candidate_scores[banner]
-    others = np.delete(candidate_scores, banner)
-    normaliser = np.logaddexp.reduce(others) if len(others) else -np.inf
+    left = candidate_scores.astype(np.float64)
     log_probs = np.empty(len(banner))
-    for position in range(len(banner) - 1, -1, -1):
-        normaliser = np.logaddexp(normaliser, shown[position])
-        log_probs[position] = shown[position] - normaliser
+    for position, placed in enumerate(banner):
+        log_probs[position] = left[placed] - np.logaddexp.reduce(left)
+        if lifts is not None:
+            left += lifts[position]
+        left[placed] = -np.inf
     return log_probs

@@ -15,13 +15,14 @@ from policy.draws import Draw as Draw
 from policy.draws import Question as Question
 from policy.draws import Rows, as_arrays, grouped
 from policy.errors import PolicyError
-from policy.features import ProductFeatures
+from policy.features import ProductFeatures, pair_groups
 from policy.kernels import compilation, request, scan, scoring
 from policy.kernels.layout import (
     TABLE_COLUMNS,
     TILE,
     TILE_FLOATS,
     TILE_LINES,
+    pair_lines,
     small_vector,
     tile_count,
 )
@@ -86,7 +87,7 @@ class ServingPolicy:
             space.terms, space.users, space.touched, space.prepared, *shared,
         )  # fmt: skip
         self._draw_arguments = (
-            *scored, *shared, *chosen,
+            *scored, *shared, pair_groups(features.categories), pair_lines(weights), *chosen,
             space.sums, space.packed, space.found, space.banner, space.log_probs,
         )  # fmt: skip
         self._rank_arguments = (*scored, *shared, *chosen, space.found, space.banner)
@@ -209,6 +210,9 @@ class ServingPolicy:
         size: int,
     ) -> Rows:
         """Return the eligible products of the highest scores, best first; arguments as in `draw`.
+
+        Each is scored by itself: what products do to each other on a banner is left out. The
+        control arm is served by this, and its foundation knows no pairs.
 
         Returns:
             (K,) int32 rows; fewer than `size` when fewer are eligible.

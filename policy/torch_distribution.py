@@ -16,7 +16,11 @@ NaN."""
 
 
 def position_log_prob(
-    scores: Tensor, banner: Tensor, eligible: Tensor, drawn: Tensor | None = None
+    scores: Tensor,
+    banner: Tensor,
+    eligible: Tensor,
+    drawn: Tensor | None = None,
+    lifts: Tensor | None = None,
 ) -> Tensor:
     """Return the log-probability of each position of `banner`, given the positions before it.
 
@@ -30,6 +34,9 @@ def position_log_prob(
         eligible: (B, C) bool; False keeps a candidate out of every softmax.
         drawn: (B, K) bool; False where a banner has no drawn product (pinned, or it is shorter);
             the index there is ignored. None: all were drawn.
+        lifts: (B, K, C) what each placed product adds to the scores of those that follow, from
+            `TorchPolicy.pair_lifts`; None: nothing, for a softmax a banner instead of one a
+            position.
 
     Returns:
         (B, K) float32, each <= 0 (0 where nothing was drawn); the sum over K is the joint
@@ -51,6 +58,8 @@ def position_log_prob(
         raise BannerNotDrawable("a candidate stands twice on the banner")
     if bool(((shown > 0) & ~eligible).any()):
         raise BannerNotDrawable("a product of the banner is not among the candidates")
+    if lifts is not None:
+        return _one_by_one(scores, banner, eligible, drawn, lifts)
     others = eligible & (shown == 0)
     normaliser = scores.masked_fill(~others, NOT_ELIGIBLE).logsumexp(dim=1)  # (B,)
     picked = scores.gather(1, banner).masked_fill(~drawn, NOT_ELIGIBLE)  # (B, K)
@@ -59,6 +68,18 @@ def position_log_prob(
         normaliser = torch.logaddexp(normaliser, picked[:, position])
         log_probs.append(picked[:, position] - normaliser)
     return torch.stack(log_probs[::-1], dim=1).masked_fill(~drawn, 0.0)
+
+
+def _one_by_one(
+    scores: Tensor, banner: Tensor, eligible: Tensor, drawn: Tensor, lifts: Tensor
+) -> Tensor:
+    """Return (B, K): a softmax a position, over what is left, with what was placed lifting it."""
+    before = lifts.cumsum(dim=1) - lifts  # (B, K, C)
+    taken = torch.zeros_like(lifts).scatter_(2, banner[:, :, None], drawn[:, :, None].to(lifts))
+    left = eligible[:, None] & (taken.cumsum(dim=1) - taken == 0)
+    log_probs = (scores[:, None] + before).masked_fill(~left, NOT_ELIGIBLE).log_softmax(dim=2)
+    found = log_probs.gather(2, banner[:, :, None])[:, :, 0]
+    return found.masked_fill(~drawn, 0.0)
 
 
 def first_position_log_prob(scores: Tensor, eligible: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from policy.architecture import PROJECTED, TENSORS, TRAITS, VECTOR
-from policy.features import ProductFeatures
+from policy.features import ProductFeatures, pair_groups
 from policy.torch_batch import PreparedBatch, feature_matrix, prepare
 from policy.torch_context import CandidateBatch, ContextBatch
 from policy.torch_distribution import NOT_ELIGIBLE
@@ -51,6 +51,7 @@ class TorchPolicy(nn.Module):
     value_context: Tensor
     value_rows: Tensor
     value_bias: Tensor
+    value_pairs: Tensor
     value_precision: Tensor
     trait_rows: Tensor
     trait_features: Tensor
@@ -67,9 +68,7 @@ class TorchPolicy(nn.Module):
                 self.register_parameter(name, nn.Parameter(value))
             else:
                 self.register_buffer(name, value)
-        self.features = features
-        self._matrix = feature_matrix(features)
-        self._grow_rows(len(features.categories))
+        self._take_features(features)
 
     @classmethod
     def from_weights(
@@ -111,8 +110,12 @@ class TorchPolicy(nn.Module):
         Parameters keep their identity where the number of products is unchanged; otherwise the
         optimiser has to be told (`trainer.learner` pads its moments).
         """
+        self._take_features(features)
+
+    def _take_features(self, features: ProductFeatures) -> None:
         self.features = features
         self._matrix = feature_matrix(features)
+        self._groups = torch.from_numpy(pair_groups(features.categories)).long()
         self._grow_rows(len(features.categories))
 
     def _grow_rows(self, products: int) -> None:
@@ -169,6 +172,20 @@ class TorchPolicy(nn.Module):
         bias = traits @ self.value_main + self.value_bias[candidates.union]
         values = torch.addmm(bias, z, vectors.T)  # (B, U)
         return values if candidates.place is None else values.gather(1, candidates.place)
+
+    @torch.no_grad()
+    def pair_lifts(self, batch: PreparedBatch, banner: Tensor, drawn: Tensor) -> Tensor | None:
+        """Return (B, K, C): what each drawn product, once placed, adds to every candidate's score.
+
+        None where the table is all zero, so that nobody works for nothing; arguments as of
+        `torch_distribution.position_log_prob`.
+        """
+        if not bool(self.value_pairs.any()):
+            return None
+        table = nn.functional.pad(self.value_pairs, (0, 1, 0, 1))  # no group: nothing
+        groups = self._groups.to(self.device)[batch.candidates.rows]  # (B, C)
+        lines = table[groups.gather(1, banner)] * drawn[:, :, None]  # (B, K, G + 1)
+        return lines.gather(2, groups[:, None].expand(-1, banner.shape[1], -1))
 
     @torch.no_grad()
     def traits(self, batch: PreparedBatch) -> Tensor:

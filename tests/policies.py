@@ -17,7 +17,8 @@ _SPREAD = {
     "user_bias": 0.1, "repeat_projection": 0.3, "repeat_hidden_weight": 0.3,
     "repeat_hidden_bias": 0.2, "repeat_out_weight": 0.5, "repeat_out_bias": 0.2,
     "repeat_rows": 0.3, "value_main": 0.2, "value_context": 0.1, "value_rows": 0.1,
-    "value_bias": 0.3, "value_precision": 0.0, "trait_rows": 0.5, "trait_features": 0.2,
+    "value_bias": 0.3, "value_pairs": 0.7, "value_precision": 0.0, "trait_rows": 0.5,
+    "trait_features": 0.2,
 }  # fmt: skip
 
 
@@ -36,6 +37,7 @@ def weights_of(products: int, *, seed: int = 0, sharpness: float = 1.5) -> Weigh
         "trait_features",
     ):
         weights[name][0] = 0.0
+    weights["value_pairs"] = (weights["value_pairs"] + weights["value_pairs"].T) / np.float32(2.0)
     neighbours = rng.integers(0, max(products, 1), (products, NEIGHBOURS)).astype(np.int32)
     used = rng.integers(0, NEIGHBOURS + 1, products)
     neighbours[np.arange(NEIGHBOURS) >= used[:, None]] = -1

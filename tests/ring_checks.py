@@ -193,7 +193,9 @@ def check_log_probs(told: Told, log: Log, registry: Registry, *, tolerance: floa
         shown = [r for r, p in zip(banner.rows, banner.log_probs, strict=True) if p is not None]
         places = np.searchsorted(rows, shown)
         assert rows[places].tolist() == shown
-        expected = reference.position_log_prob(scores[rows], places)
+        weights, _, features = compiled[at]
+        lifts = reference.pair_lifts(weights, features, rows, places)
+        expected = reference.position_log_prob(scores[rows], places, lifts)
         error = float(np.abs(expected - np.array(recorded)).max())
         if error > worst:
             worst, banner_of_worst = error, banner.recommendation_id

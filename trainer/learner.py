@@ -236,11 +236,12 @@ class Learner:
             value = self._policy.value_terms(batch.prepared)
             foundation = self._foundation.network_scores(batch.prepared)
             reference = first_position_log_prob(foundation + value, eligible)
+            lifts = self._policy.pair_lifts(batch.prepared, batch.banner, drawn)
         proximal, weight = torch.empty(0), torch.empty(0)
         health: dict[str, float] = {}
         for epoch in range(s.epochs):
             scores = self._policy.network_scores(batch.prepared) + value
-            log_prob = position_log_prob(scores, batch.banner, eligible, drawn)  # (B, K)
+            log_prob = position_log_prob(scores, batch.banner, eligible, drawn, lifts)
             if epoch == 0:
                 proximal = log_prob.detach()
                 weight = (proximal - batch.behaviour_log_prob).exp().clamp(max=s.weight_cap) * drawn

@@ -19,7 +19,15 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from policy.architecture import PROJECTED, REPEAT_HIDDEN, REPEAT_INPUTS, TENSORS, TRAITS, VECTOR
+from policy.architecture import (
+    PAIR_GROUPS,
+    PROJECTED,
+    REPEAT_HIDDEN,
+    REPEAT_INPUTS,
+    TENSORS,
+    TRAITS,
+    VECTOR,
+)
 
 TILE: Final = 64
 FACTORS: Final = VECTOR + 2 * TRAITS
@@ -74,6 +82,23 @@ def small_vector(weights: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
     hidden = np.vstack([weights["repeat_hidden_weight"], weights["repeat_hidden_bias"]]).T
     parts = [*(weights[name].ravel() for name in SMALL), hidden.ravel()]
     return np.concatenate(parts, dtype=np.float32)
+
+
+LIFT, FACTOR = range(2)
+"""Planes of the pair lines: what is added to scores, and the exponentials of it."""
+REACH_AT: Final = PAIR_GROUPS + 1
+"""Column of the lifts with the largest of the line; before it stands 0, for products of no group.
+"""
+
+
+def pair_lines(weights: Mapping[str, npt.NDArray[np.generic]]) -> Floats:
+    """Return (2, G, G + 2) float32: what a product placed does to the scores of every group."""
+    lines = np.zeros((2, PAIR_GROUPS, PAIR_GROUPS + 2), np.float32)
+    lines[LIFT, :, :PAIR_GROUPS] = weights["value_pairs"]
+    lines[LIFT, :, REACH_AT] = np.abs(lines[LIFT]).max(axis=1)
+    with np.errstate(over="ignore"):  # a lift so long is never multiplied with
+        lines[FACTOR] = np.exp(lines[LIFT])
+    return lines
 
 
 def tile_count(products: int) -> int:

@@ -71,6 +71,8 @@ _CHOSEN: Final = (
     writable(types.int32, 1),  # counts
 )
 _DRAWN: Final = (
+    readonly(types.int32, 1),  # pair groups
+    readonly(types.float32, 3),  # pair lines
     *_CHOSEN,
     writable(types.float64, 1),  # sums
     writable(types.uint8, 1),  # packed
@@ -88,8 +90,8 @@ _RANKED: Final = (
 @njit()
 def _draw_one(
     count: int, history: UInts, products: int, size: int, uniforms: Doubles, scores: Floats,
-    planes: Floats, flags: Bytes, rows: Ints, counts: Ints, integers: Ints, floats: Floats,
-    sums: Doubles, packed: Bytes, banner: Ints, log_probs: Floats,
+    planes: Floats, integers: Ints, floats: Floats, groups: Ints, pairs: Floats, flags: Bytes,
+    rows: Ints, counts: Ints, sums: Doubles, packed: Bytes, banner: Ints, log_probs: Floats,
 ) -> tuple[int, int, int]:  # pragma: no cover  # fmt: skip
     """Choose candidates and draw; return how many candidates, positions and packed bytes."""
     if count <= 0:
@@ -101,8 +103,8 @@ def _draw_one(
     candidates, drawn = integers[CANDIDATES_AT:], integers[DRAWN_AT:CANDIDATES_AT]
     packed_bytes = pack_rows(candidates, found, packed)
     positions = draw_positions(
-        planes[VALUES], found, size, uniforms, integers[BITS_AT:DRAWN_AT], floats[WEIGHTS_AT:],
-        sums, drawn, log_probs,
+        planes[VALUES], found, size, uniforms, candidates, groups, pairs,
+        integers[BITS_AT:DRAWN_AT], floats[WEIGHTS_AT:], sums, drawn, log_probs,
     )  # fmt: skip
     if positions < 0:
         return SCORES_NOT_FINITE, 0, 0
@@ -144,8 +146,9 @@ def _drawing(fingerprint: int) -> "Dispatcher[Callable[..., None]]":
     def draw_group(
         asked: Longs, words: UInts, excluded: Ints, eligible: Bytes, uniforms: Doubles,
         products: int, scores: Floats, terms: Floats, touched: Ints, prepared: Longs,
-        planes: Floats, integers: Ints, floats: Floats, flags: Bytes, rows: Ints, counts: Ints,
-        sums: Doubles, packed: Bytes, found: Longs, banner: Ints, log_probs: Floats,
+        planes: Floats, integers: Ints, floats: Floats, groups: Ints, pairs: Floats, flags: Bytes,
+        rows: Ints, counts: Ints, sums: Doubles, packed: Bytes, found: Longs, banner: Ints,
+        log_probs: Floats,
     ) -> None:  # pragma: no cover  # fmt: skip
         if fingerprint < 0:
             return
@@ -160,8 +163,8 @@ def _drawing(fingerprint: int) -> "Dispatcher[Callable[..., None]]":
             )  # fmt: skip
             candidates, positions, packed_bytes = _draw_one(
                 count, history, products, asked[number, SIZE], uniforms[number],
-                scores[number], planes, flags, rows, counts, integers, floats, sums, packed[end:],
-                banner[number], log_probs[number],
+                scores[number], planes, integers, floats, groups, pairs, flags, rows, counts, sums,
+                packed[end:], banner[number], log_probs[number],
             )  # fmt: skip
             word, row, end = words_end, row_end, end + packed_bytes
             found[number, CANDIDATES], found[number, POSITIONS] = candidates, positions
@@ -209,8 +212,9 @@ prepare_group: Final[Callable[..., None]] = _prepare_group
 draw_group: Final[Callable[..., None]] = _draw_group
 """Draw for each request of the group; results in `found`, `banner`, `log_probs`, `packed`."""
 rank_first: Final[Callable[..., None]] = _rank_first
-"""Rank for the first request alone; results in `found` (positions below 0 when it cannot be done,
-see `scoring`) and `banner`."""
+"""Rank for the first request alone, without what products placed do to each other: it serves the
+control arm, whose foundation knows no pairs. Results in `found` (positions below 0 when it cannot
+be done, see `scoring`) and `banner`."""
 
 
 def prepare() -> None:

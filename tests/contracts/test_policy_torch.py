@@ -149,11 +149,59 @@ def test_a_position_that_was_not_drawn_has_no_log_probability_and_changes_no_oth
     np.testing.assert_allclose(found[0, [0, 2]].numpy(), expected, atol=1e-6)
 
 
-def test_a_banner_of_all_candidates_has_finite_gradients() -> None:
+def test_lifts_of_a_batch_are_those_of_the_reference_and_pinned_products_lift_nothing() -> None:
+    rng = np.random.default_rng(8)
+    features, weights = products(40), weights_of(rng, 40)
+    candidates = [np.arange(0, 40, 2, dtype=np.int32), np.arange(7, 31, dtype=np.int32)]
+    banner = np.array([[3, 0, 9, 1, 19], [5, 0, 2, 0, 23]])
+    drawn = np.array([[True] * 5, [True, False, True, False, True]])
+    policy = TorchPolicy.from_weights(weights, features)
+    contexts = pack_contexts([-1, -1], [histories.pack(histories.EMPTY)] * 2, features)
+    batch = policy.prepare(contexts, pack_candidates(candidates, 40))
+    places, mask = torch.from_numpy(banner), torch.from_numpy(drawn)
+
+    lifts = policy.pair_lifts(batch, places, mask)
+    assert lifts is not None
+    scores = policy.scores(batch)
+    found = position_log_prob(scores, places, batch.candidates.mask, mask, lifts).detach().numpy()
+
+    for number, rows in enumerate(candidates):
+        shown = banner[number][drawn[number]]
+        expected = reference.position_log_prob(
+            scores[number, : len(rows)].detach().numpy().astype(np.float64),
+            shown,
+            reference.pair_lifts(weights, features, rows, shown),
+        )
+        np.testing.assert_allclose(found[number][drawn[number]], expected, atol=1e-5)
+    assert not found[~drawn].any()
+
+
+def test_a_table_of_zeros_costs_no_lifts_and_changes_nothing() -> None:
+    rng = np.random.default_rng(9)
+    features, weights = products(30), weights_of(rng, 30)
+    weights["value_pairs"][:] = 0.0
+    policy = TorchPolicy.from_weights(weights, features)
+    contexts = pack_contexts([-1], [histories.pack(histories.EMPTY)], features)
+    batch = policy.prepare(contexts, pack_candidates([np.arange(30, dtype=np.int32)], 30))
+    banner = torch.tensor([[4, 20, 11, 0, 29]])
+    scores = policy.scores(batch)
+
+    lifts = policy.pair_lifts(batch, banner, torch.ones_like(banner, dtype=torch.bool))
+
+    assert lifts is None
+    mask = batch.candidates.mask
+    torch.testing.assert_close(
+        position_log_prob(scores, banner, mask),
+        position_log_prob(scores, banner, mask, lifts=torch.zeros(1, 5, 30)),
+    )
+
+
+@pytest.mark.parametrize("lifts", [None, torch.zeros(1, 5, 5)], ids=["at once", "one by one"])
+def test_a_banner_of_all_candidates_has_finite_gradients(lifts: torch.Tensor | None) -> None:
     scores = torch.randn(1, 5, requires_grad=True)
 
     log_prob = position_log_prob(
-        scores, torch.tensor([[4, 2, 0, 1, 3]]), torch.ones(1, 5, dtype=torch.bool)
+        scores, torch.tensor([[4, 2, 0, 1, 3]]), torch.ones(1, 5, dtype=torch.bool), lifts=lifts
     )
     log_prob.sum().backward()
 
@@ -181,13 +229,19 @@ def test_gradients_agree_with_finite_differences_of_the_reference() -> None:
     batch = pack_contexts([2], [histories.pack(context.history)], features)
     packed = pack_candidates([candidates], count)
 
-    scores = policy.scores(policy.prepare(batch, packed))
-    position_log_prob(scores, torch.from_numpy(banner)[None], packed.mask).sum().backward()
+    prepared = policy.prepare(batch, packed)
+    shown = torch.from_numpy(banner)[None]
+    drawn = torch.ones_like(shown, dtype=torch.bool)
+    lifts = policy.pair_lifts(prepared, shown, drawn)
+    assert lifts is not None
+    scores = policy.scores(prepared)
+    position_log_prob(scores, shown, packed.mask, drawn, lifts).sum().backward()
 
     def loss(changed: dict[str, np.ndarray]) -> float:
         compiled = reference.compile_products(changed, features)
         scores = reference.scores(changed, compiled, features, context)[candidates]
-        return float(reference.position_log_prob(scores, banner).sum())
+        lifts = reference.pair_lifts(changed, features, candidates, banner)
+        return float(reference.position_log_prob(scores, banner, lifts).sum())
 
     exact = {name: value.astype(np.float64) for name, value in weights.items()}
     exact["neighbour_rows"] = weights["neighbour_rows"]

@@ -172,6 +172,10 @@ def _huge(weights: Weights) -> None:
     weights["output_rows"][-1] = 3e38
 
 
+def _huge_lift(weights: Weights) -> None:
+    weights["value_pairs"][127, 0] = 3e38
+
+
 FAULTS = [
     (_nan, "finite: output_rows"),
     (_infinite, "finite: popularity"),
@@ -185,6 +189,7 @@ FAULTS = [
     (_negative_share, "range: neighbour_weights"),
     (_flat, "range: sharpness"),
     (_huge, "canary"),
+    (_huge_lift, "canary: a pair's lift"),
 ]
 faults = pytest.mark.parametrize(
     ("spoil", "reason"), [pytest.param(*fault, id=fault[0].__name__[1:]) for fault in FAULTS]

@@ -60,8 +60,16 @@ class Shop:
             candidates = np.delete(np.arange(self.size), [viewed] if viewed >= 0 else [])
             scores = reference.scores(used, compiled, self.features, Context(viewed, history))
             scores = scores[candidates]
-            banner = np.argsort(-(scores + rng.gumbel(size=len(scores))))[:5]
-            log_probs = reference.position_log_prob(scores, banner)
+            places: list[int] = []
+            left = scores.copy()
+            for _ in range(5):
+                places.append(int(np.argmax(left + rng.gumbel(size=len(left)))))
+                placed = np.array(places[-1:])
+                left += reference.pair_lifts(used, self.features, candidates, placed)[0]
+                left[places[-1]] = -np.inf
+            banner = np.array(places)
+            lifts = reference.pair_lifts(used, self.features, candidates, banner)
+            log_probs = reference.position_log_prob(scores, banner, lifts)
             rows = tuple(candidates[banner].tolist())
             made.append(
                 Reward(
