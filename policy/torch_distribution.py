@@ -3,6 +3,7 @@
 Dimensions: B banners in a batch, C candidates, K positions.
 """
 
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -15,12 +16,26 @@ NOT_ELIGIBLE: Final = -1e30
 NaN."""
 
 
+@dataclass(frozen=True, slots=True)
+class PairLifts:
+    """What placed products add to the scores of those that follow.
+
+    Attributes:
+        groups: (B, C) int64 in [0, G], pair group of every candidate.
+        lines: (B, K, G + 1) float32, what each drawn product adds to the scores of every group once
+            it is placed; zeros where none was drawn, and for the last group, which is none.
+    """
+
+    groups: Tensor
+    lines: Tensor
+
+
 def position_log_prob(
     scores: Tensor,
     banner: Tensor,
     eligible: Tensor,
     drawn: Tensor | None = None,
-    lifts: Tensor | None = None,
+    lifts: PairLifts | None = None,
 ) -> Tensor:
     """Return the log-probability of each position of `banner`, given the positions before it.
 
@@ -34,9 +49,8 @@ def position_log_prob(
         eligible: (B, C) bool; False keeps a candidate out of every softmax.
         drawn: (B, K) bool; False where a banner has no drawn product (pinned, or it is shorter);
             the index there is ignored. None: all were drawn.
-        lifts: (B, K, C) what each placed product adds to the scores of those that follow, from
-            `TorchPolicy.pair_lifts`; None: nothing, for a softmax a banner instead of one a
-            position.
+        lifts: what each placed product adds to the scores of those that follow, from
+            `TorchPolicy.pair_lifts`; None: nothing, which takes less time.
 
     Returns:
         (B, K) float32, each <= 0 (0 where nothing was drawn); the sum over K is the joint
@@ -71,14 +85,29 @@ def position_log_prob(
 
 
 def _one_by_one(
-    scores: Tensor, banner: Tensor, eligible: Tensor, drawn: Tensor, lifts: Tensor
+    scores: Tensor, banner: Tensor, eligible: Tensor, drawn: Tensor, lifts: PairLifts
 ) -> Tensor:
-    """Return (B, K): a softmax a position, over what is left, with what was placed lifting it."""
-    before = lifts.cumsum(dim=1) - lifts  # (B, K, C)
-    taken = torch.zeros_like(lifts).scatter_(2, banner[:, :, None], drawn[:, :, None].to(lifts))
-    left = eligible[:, None] & (taken.cumsum(dim=1) - taken == 0)
-    log_probs = (scores[:, None] + before).masked_fill(~left, NOT_ELIGIBLE).log_softmax(dim=2)
-    found = log_probs.gather(2, banner[:, :, None])[:, :, 0]
+    """Return (B, K): a softmax a position, over what is left, with what was placed lifting it.
+
+    Products of one group are lifted alike. So those that are not shown are summed by group once;
+    each position then has the groups and the products of the banner that are left to sum.
+    """
+    shown = torch.zeros_like(scores).scatter_add_(1, banner, drawn.to(scores)) > 0
+    others = scores.masked_fill(shown | ~eligible, NOT_ELIGIBLE)
+    shape = (len(scores), lifts.lines.shape[2])
+    highest = torch.full(shape, NOT_ELIGIBLE, device=scores.device)
+    highest.scatter_reduce_(1, lifts.groups, others.detach(), "amax")
+    parts = (others - highest.gather(1, lifts.groups)).exp() * (others > NOT_ELIGIBLE)
+    mass = torch.zeros(shape, device=scores.device).scatter_add(1, lifts.groups, parts)
+    by_group = highest + torch.where(mass > 0, mass, 1.0).log()
+    before = torch.cat([torch.zeros_like(lifts.lines[:, :1]), lifts.lines[:, :-1].cumsum(1)], dim=1)
+    size = banner.shape[1]
+    places = lifts.groups.gather(1, banner)[:, None].expand(-1, size, -1)
+    picked = scores.gather(1, banner).masked_fill(~drawn, NOT_ELIGIBLE)
+    picked = picked[:, None] + before.gather(2, places)  # (B, K, K): product of a column, at a line
+    gone = torch.ones(size, size, dtype=torch.bool, device=scores.device).tril(-1)
+    left = [by_group[:, None] + before, picked.masked_fill(gone, NOT_ELIGIBLE)]
+    found = picked.diagonal(dim1=1, dim2=2) - torch.cat(left, dim=2).logsumexp(dim=2)
     return found.masked_fill(~drawn, 0.0)
 
 

@@ -19,7 +19,7 @@ from policy.architecture import PROJECTED, TENSORS, TRAITS, VECTOR
 from policy.features import ProductFeatures, pair_groups
 from policy.torch_batch import PreparedBatch, feature_matrix, prepare
 from policy.torch_context import CandidateBatch, ContextBatch
-from policy.torch_distribution import NOT_ELIGIBLE
+from policy.torch_distribution import NOT_ELIGIBLE, PairLifts
 
 _SCALE = 2.0 / math.sqrt(VECTOR)
 
@@ -174,8 +174,8 @@ class TorchPolicy(nn.Module):
         return values if candidates.place is None else values.gather(1, candidates.place)
 
     @torch.no_grad()
-    def pair_lifts(self, batch: PreparedBatch, banner: Tensor, drawn: Tensor) -> Tensor | None:
-        """Return (B, K, C): what each drawn product, once placed, adds to every candidate's score.
+    def pair_lifts(self, batch: PreparedBatch, banner: Tensor, drawn: Tensor) -> PairLifts | None:
+        """Return what each drawn product, once placed, adds to the scores of those that follow.
 
         None where the table is all zero, so that nobody works for nothing; arguments as of
         `torch_distribution.position_log_prob`.
@@ -184,8 +184,7 @@ class TorchPolicy(nn.Module):
             return None
         table = nn.functional.pad(self.value_pairs, (0, 1, 0, 1))  # no group: nothing
         groups = self._groups.to(self.device)[batch.candidates.rows]  # (B, C)
-        lines = table[groups.gather(1, banner)] * drawn[:, :, None]  # (B, K, G + 1)
-        return lines.gather(2, groups[:, None].expand(-1, banner.shape[1], -1))
+        return PairLifts(groups, table[groups.gather(1, banner)] * drawn[:, :, None])
 
     @torch.no_grad()
     def traits(self, batch: PreparedBatch) -> Tensor:

@@ -98,6 +98,7 @@ class Batch:
 
     Attributes:
         prepared: contexts and candidates, ready to be scored.
+        rows: (B, K) int64 of all products shown, pinned ones too; -1 beyond the end.
         banner: (B, K) int64 slots of the drawn products, 0 where none was drawn.
         drawn: (B, K) bool.
         behaviour_log_prob: (B, K) float32, under the policy that drew; 0 where none was drawn.
@@ -108,6 +109,7 @@ class Batch:
     """
 
     prepared: PreparedBatch
+    rows: npt.NDArray[np.int64]
     banner: Tensor
     drawn: Tensor
     behaviour_log_prob: Tensor
@@ -126,6 +128,7 @@ def batch_of(examples: Sequence[Example], policy: TorchPolicy) -> Batch:
     banner, drawn = np.zeros(shape, np.int64), np.zeros(shape, np.bool_)
     log_prob, has_position = np.zeros(shape, np.float32), np.zeros(shape, np.bool_)
     points, delta = np.zeros(shape), np.zeros(shape)
+    rows = np.full(shape, -1)
     for number, example in enumerate(examples):
         reward, size = example.reward, len(example.reward.rows)
         banner[number, example.positions] = example.slots
@@ -133,6 +136,7 @@ def batch_of(examples: Sequence[Example], policy: TorchPolicy) -> Batch:
         log_prob[number, :size] = [value or 0.0 for value in reward.log_probs]
         points[number, :size], delta[number, :size] = reward.points, reward.delta
         has_position[number, :size] = True
+        rows[number, :size] = reward.rows
     contexts = pack_contexts(
         [example.reward.viewed_row for example in examples],
         [example.reward.history for example in examples],
@@ -142,6 +146,7 @@ def batch_of(examples: Sequence[Example], policy: TorchPolicy) -> Batch:
     device = policy.device
     return Batch(
         prepared=policy.prepare(contexts, candidates),
+        rows=rows,
         banner=torch.from_numpy(banner).to(device),
         drawn=torch.from_numpy(drawn).to(device),
         behaviour_log_prob=torch.from_numpy(log_prob).to(device),

@@ -29,7 +29,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from policy.features import ProductFeatures
+from policy.architecture import PAIR_GROUPS
+from policy.features import ProductFeatures, pair_groups
 from policy.torch_distribution import (
     entropy,
     first_position_log_prob,
@@ -45,6 +46,7 @@ from trainer.baseline import Baseline
 from trainer.device import choose_device, compute_deterministically
 from trainer.examples import Batch, Example, batch_of, read_example
 from trainer.health import HEALTH
+from trainer.pair_effects import other_groups
 from trainer.reward_model import Observations, RewardModel, RewardModelSettings
 
 Weights = Mapping[str, npt.NDArray[Any]]
@@ -207,6 +209,7 @@ class Learner:
         points = np.maximum(batch.points, 0.0)[banner, position]
         before = np.maximum(batch.points - batch.delta, 0.0)[banner, position]
         settled = batch.is_settlement[banner]
+        groups = self._groups(batch.rows)
         before = np.where(settled, 0.0, before)
         self._model.observe(
             Observations(
@@ -214,6 +217,8 @@ class Learner:
                 traits=_doubles(self._policy.traits(prepared)[place]),
                 contexts=_doubles(self._policy.context_traits(prepared))[banner],
                 familiarity=_doubles(known.gather(1, batch.banner)[batch.drawn]) + _FAMILIAR,
+                groups=groups[banner, position],
+                others=other_groups(groups)[banner, position],
                 positions=position,
                 earned=points - before,
                 began=(points > 0).astype(np.float64) - (before > 0),
@@ -223,6 +228,11 @@ class Learner:
         )
         seed = (self.settings.reward_model.seed, self.updates)
         self._policy.take_value(self._model.draw(np.random.default_rng(seed)))
+
+    def _groups(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Return the pair groups of rows of any shape; row -1, and unknown ones, have none."""
+        groups = np.append(pair_groups(self._policy.features.categories), PAIR_GROUPS)
+        return groups[np.where(rows < self.products, rows, -1)].astype(np.int64)
 
     def _update(self, batch: Batch, advantages: Tensor) -> dict[str, float]:
         """Do the epochs of one batch: the whole update on one screen."""

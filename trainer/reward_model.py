@@ -9,12 +9,14 @@ Points of a position are modelled in two parts that are both log-linear (quasi-P
 their logarithms add up: whether anything was earned, which clicks tell soon, and how much it was
 then worth, which is rare and stays near its prior for long:
 
-    log rate(x, i, k) = t_i.(m + A z) + v_i.z + b_i + s sc_i + c + c_k
+    log rate(x, i, k) = t_i.(m + A z) + v_i.z + b_i + s sc_i + c + c_k + sum_j E[g_j, g_i]
 
     t_i traits of the product, z = [mean traits of recent purchases, traits of the product viewed];
     m, A shared by all products; v_i, b_i of each product, shrunk towards nothing (an intercept and
     slopes in the manner of mixed models); sc_i the foundation's log-probability, which explains
-    what was known before; c, c_k level and position, which no score needs.
+    what was known before; c, c_k level and position, which no score needs; E what products j of the
+    same banner change, by pairs of categories (`trainer.pair_effects`), fitted to what the others
+    leave.
 
 Every batch moves the posterior by a few Newton steps from where it stood (assumed density
 filtering: Opper 1998, "A Bayesian approach to on-line learning"); m, A and s share a covariance,
@@ -27,6 +29,7 @@ Dimensions: B observations, N products, T traits, D = T + 2 T T + 1 shared weigh
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -34,6 +37,7 @@ import numpy.typing as npt
 
 from policy.architecture import TRAITS
 from schemas.limits import BANNER_SIZE
+from trainer.pair_effects import PairEffects
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -48,7 +52,7 @@ _WEAK: Final = 2.0
 _LONGEST_STEP: Final = 1.0
 _LOG_RATES: Final = (-12.0, 2.0)
 PARTS: Final = ("earning", "worth")
-VALUE_TENSORS: Final = ("value_main", "value_context", "value_rows", "value_bias")
+VALUE_TENSORS: Final = ("value_main", "value_context", "value_rows", "value_bias", "value_pairs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,11 @@ class RewardModelSettings:
         shared_spread: of the sum of what m and A contribute.
         familiarity: prior mean of s; 1 would be the foundation's own odds.
         familiarity_spread: prior standard deviation of s, of each part.
+        pair_spread: of the effect of a pair of categories that stand together, of each part; 0: no
+            such effects.
+        pair_reach: factor on them beyond `weight`: a product that is placed is lifted by those that
+            stand there, and lifts them.
+        pair_exploration: as `exploration`, for pairs.
         horizon_banners: what was learned so long ago counts a third; tastes move.
         seed: of the draws.
     """
@@ -74,6 +83,9 @@ class RewardModelSettings:
     shared_spread: tuple[float, float] = (0.3, 0.1)
     familiarity: float = 0.5
     familiarity_spread: tuple[float, float] = (0.3, 0.1)
+    pair_spread: tuple[float, float] = (0.0, 0.0)
+    pair_reach: float = 2.0
+    pair_exploration: float = 0.0
     horizon_banners: float = 200_000.0
     seed: int = 0
 
@@ -87,6 +99,8 @@ class Observations:
         traits: (B, T) theirs.
         contexts: (B, 2T) z.
         familiarity: (B,) the foundation's log-probability of the product.
+        groups: (B,) pair groups of the products.
+        others: (B, K - 1) pair groups of the other products of the banner.
         positions: (B,) in [0, K).
         earned: (B,) points, or by how much they changed.
         began: (B,) 1 where anything was earned for the first time, else 0.
@@ -97,6 +111,8 @@ class Observations:
     traits: Array
     contexts: Array
     familiarity: Array
+    groups: Ints
+    others: Ints
     positions: Ints
     earned: Array
     began: Array
@@ -141,6 +157,7 @@ class _Part:
     slopes_precision: Array
     levels: Array
     levels_precision: Array
+    pairs: PairEffects
 
     def log_rate(self, seen: Observations, shared: Array) -> Array:
         """Return (B,) log rates of observations; `shared` is `seen.shared()`."""
@@ -150,6 +167,7 @@ class _Part:
             + (self.slopes[seen.rows] * seen.contexts).sum(axis=1)
             + self.levels[0]
             + self.levels[1 + seen.positions]
+            + self.pairs.effects(seen.groups, seen.others)
         )
 
     def fit(self, seen: Observations, target: Array, exposed: Array) -> None:
@@ -163,6 +181,7 @@ class _Part:
         shared, rows, z = seen.shared(), seen.rows, seen.contexts
         before = (self.shared.copy(), self.bias.copy(), self.slopes.copy(), self.levels.copy())
         precision, bias_precision = self.shared_precision, self.bias_precision
+        pairs_before, pairs_precision = self.pairs.means.copy(), self.pairs.precisions
         slopes_precision, levels_precision = self.slopes_precision, self.levels_precision
         touched, place = np.unique(rows, return_inverse=True)
         one = np.zeros((len(rows), 1 + BANNER_SIZE))
@@ -196,16 +215,24 @@ class _Part:
             levels_precision = self.levels_precision + one.T @ rate
             pull = self.levels_precision * (self.levels - before[3])
             self.levels += _step((one.T @ left - pull) / levels_precision / 2.0)
+            if self.pairs.prior > 0:
+                rate, left = rates()
+                beside = (seen.groups, seen.others)
+                pairs_precision = self.pairs.precision(*beside, rate)
+                step = self.pairs.step(pairs_before, pairs_precision, *beside, left)
+                self.pairs.means += _step(step / 2.0)  # a banner has several
         self.shared_precision, self.levels_precision = precision, levels_precision
         self.bias_precision[touched] = bias_precision
         if self.slopes_prior > 0:
             self.slopes_precision[touched] = slopes_precision
+        self.pairs.precisions = pairs_precision
 
     def forget(self, share: float) -> None:
         """Let precisions return to their priors by `share`."""
         self.shared_precision += share * (self.shared_prior - self.shared_precision)
         self.bias_precision += share * (self.bias_prior - self.bias_precision)
         self.slopes_precision += share * (self.slopes_prior - self.slopes_precision)
+        self.pairs.forget(share)
 
     def draw(self, narrowed: float, rng: np.random.Generator) -> tuple[Array, Array, Array]:
         """Return (shared, bias, slopes) drawn from the posterior, its spread times `narrowed`."""
@@ -259,6 +286,7 @@ def _part(products: int, settings: RewardModelSettings, number: int, narrowed: f
         slopes_precision=np.full((products, _Z if slope > 0 else 0), slopes_prior),
         levels=np.array([-2.3 if number == 0 else -1.2, *[0.0] * BANNER_SIZE]),
         levels_precision=np.array([1.0, *[4.0] * BANNER_SIZE]),
+        pairs=PairEffects.unknown(narrowed * settings.pair_spread[number]),
     )
 
 
@@ -309,6 +337,9 @@ class RewardModel:
         gained = np.maximum(weights["value_precision"] - part.bias_prior, 0.0).astype(np.float64)
         part.bias_precision[:known] += gained
         part.slopes_precision[:known] += gained[:, None]
+        if settings.pair_reach > 0:
+            kept = model._parts[0 if part.pairs.prior > 0 else 1].pairs
+            kept.means[:-1, :-1] = scale / settings.pair_reach * weights["value_pairs"]
         part.shared_precision = part.shared_precision + gained.sum() * np.eye(_SHARED)
         return model
 
@@ -335,6 +366,8 @@ class RewardModel:
             "value_context": shared[TRAITS:_CORRECTIONS].reshape(_Z, TRAITS),
             "value_rows": slopes,
             "value_bias": bias,
+            "value_pairs": self.settings.pair_reach
+            * sum(part.pairs.draw(self.settings.pair_exploration, rng) for part in self._parts),
         }
         found = {name: (weight * value).astype(np.float32) for name, value in tensors.items()}
         return found | {"value_precision": self._parts[0].bias_precision.astype(np.float32)}
@@ -347,9 +380,9 @@ class RewardModel:
     def state(self) -> State:
         """Return the posterior as tensors by name."""
         return {
-            f"{name}/{field}": np.array(getattr(part, field))
+            f"{name}/{field}": np.array(attrgetter(field)(part))
             for name, part in zip(PARTS, self._parts, strict=True)
-            for field in _MOVED
+            for field in (*_MOVED, *_MOVED_OF_PAIRS)
         }
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
@@ -357,9 +390,13 @@ class RewardModel:
         for name, part in zip(PARTS, self._parts, strict=True):
             for field in _MOVED:
                 setattr(part, field, np.array(state[f"{name}/{field}"]))
+            part.pairs.means, part.pairs.precisions = (
+                np.array(state[f"{name}/{field}"]) for field in _MOVED_OF_PAIRS
+            )
 
 
 _MOVED: Final = (
     "shared", "shared_precision", "bias", "bias_precision", "slopes", "slopes_precision",
     "levels", "levels_precision",
 )  # fmt: skip
+_MOVED_OF_PAIRS: Final = ("pairs.means", "pairs.precisions")

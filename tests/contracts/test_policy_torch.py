@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from policy import reference
-from policy.architecture import TENSORS
+from policy.architecture import PAIR_GROUPS, TENSORS
 from policy.context import Context
 from policy.errors import BannerNotDrawable
 from policy.features import ProductFeatures, encode_products
 from policy.torch_context import every_product, pack_candidates, pack_contexts
-from policy.torch_distribution import entropy, kl_divergence, position_log_prob
+from policy.torch_distribution import PairLifts, entropy, kl_divergence, position_log_prob
 from policy.torch_network import TorchPolicy
 from schemas import history as histories
 from schemas.history import History
@@ -176,6 +176,11 @@ def test_lifts_of_a_batch_are_those_of_the_reference_and_pinned_products_lift_no
     assert not found[~drawn].any()
 
 
+def no_lifts(candidates: int) -> PairLifts:
+    groups = torch.arange(candidates)[None] % 4
+    return PairLifts(groups, torch.zeros(1, 5, PAIR_GROUPS + 1))
+
+
 def test_a_table_of_zeros_costs_no_lifts_and_changes_nothing() -> None:
     rng = np.random.default_rng(9)
     features, weights = products(30), weights_of(rng, 30)
@@ -192,12 +197,12 @@ def test_a_table_of_zeros_costs_no_lifts_and_changes_nothing() -> None:
     mask = batch.candidates.mask
     torch.testing.assert_close(
         position_log_prob(scores, banner, mask),
-        position_log_prob(scores, banner, mask, lifts=torch.zeros(1, 5, 30)),
+        position_log_prob(scores, banner, mask, lifts=no_lifts(30)),
     )
 
 
-@pytest.mark.parametrize("lifts", [None, torch.zeros(1, 5, 5)], ids=["at once", "one by one"])
-def test_a_banner_of_all_candidates_has_finite_gradients(lifts: torch.Tensor | None) -> None:
+@pytest.mark.parametrize("lifts", [None, no_lifts(5)], ids=["at once", "one by one"])
+def test_a_banner_of_all_candidates_has_finite_gradients(lifts: PairLifts | None) -> None:
     scores = torch.randn(1, 5, requires_grad=True)
 
     log_prob = position_log_prob(
