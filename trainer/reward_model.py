@@ -112,7 +112,7 @@ class Observations:
         return np.concatenate(
             [
                 self.traits,
-                crossed.reshape(len(self.rows), -1),
+                crossed.reshape(len(self.rows), _Z * TRAITS),
                 self.familiarity[:, None],
             ],
             axis=1,
@@ -179,6 +179,10 @@ class _Part:
 
         for _ in range(_NEWTON_STEPS):
             rate, left = rates()
+            levels_precision = self.levels_precision + one.T @ rate
+            pull = self.levels_precision * (self.levels - before[3])
+            self.levels += _step((one.T @ left - pull) / levels_precision / 2.0)  # two cover each
+            rate, left = rates()
             precision = self.shared_precision + (shared * rate[:, None]).T @ shared
             pull = self.shared_precision @ (self.shared - before[0])
             self.shared += np.linalg.solve(precision, shared.T @ left - pull)
@@ -192,10 +196,6 @@ class _Part:
                 pull = self.slopes_precision[touched] * (self.slopes - before[2])[touched]
                 step = (by_product(left[:, None] * z) - pull) / slopes_precision
                 self.slopes[touched] += _step(step / 2.0)  # its columns are not independent
-            rate, left = rates()
-            levels_precision = self.levels_precision + one.T @ rate
-            pull = self.levels_precision * (self.levels - before[3])
-            self.levels += _step((one.T @ left - pull) / levels_precision / 2.0)
         self.shared_precision, self.levels_precision = precision, levels_precision
         self.bias_precision[touched] = bias_precision
         if self.slopes_prior > 0:
