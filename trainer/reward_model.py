@@ -31,6 +31,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from policy.architecture import TRAITS
 from schemas.limits import BANNER_SIZE
@@ -48,7 +49,8 @@ _WEAK: Final = 2.0
 _LONGEST_STEP: Final = 1.0
 _LOG_RATES: Final = (-12.0, 2.0)
 PARTS: Final = ("earning", "worth")
-VALUE_TENSORS: Final = ("value_main", "value_context", "value_rows", "value_bias")
+VALUE: Final = ("value_main", "value_context", "value_rows", "value_bias", "value_precision")
+"""The tensors of a draw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +174,11 @@ class _Part:
             rate = np.exp(np.clip(self.log_rate(seen, shared), *_LOG_RATES)) * exposed
             return rate, target - rate
 
+        shape = (len(touched), len(rows))
+        gather = csr_array((np.ones(len(rows)), (place, np.arange(len(rows)))), shape=shape)
+
         def by_product(values: Array) -> Array:
-            total = np.zeros((len(touched), *values.shape[1:]))
-            np.add.at(total, place, values)
-            return total
+            return np.asarray(gather @ values)
 
         for _ in range(_NEWTON_STEPS):
             rate, left = rates()
