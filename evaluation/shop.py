@@ -123,6 +123,16 @@ class Shop:
             rival.learn(situation, rows, self._outcome(response, len(shown)))
             histories.ordered(visit.user_id, response.order(shown))
 
+    def best(self, *, seed: int, banners: int, every: int) -> Iterator[float]:
+        """Yield the oracle's expected reward of every so manieth visit of `play`; bots give 0.
+
+        What the oracle earns does not depend on what anybody was shown before.
+        """
+        streams = (self.world.visits(seed + 1_000_003 * again) for again in count())
+        for visit in islice(chain.from_iterable(streams), 0, banners, every):
+            shown = () if visit.is_bot else self.world.oracle(visit)
+            yield self.world.expected_reward(visit, shown) if shown else 0.0
+
     def _outcome(self, response: Response, size: int) -> Outcome:
         points = self.specification.points(size, clicked=response.clicked, bought=response.bought)
         return Outcome(points=points, clicked=response.clicked, bought=response.bought)

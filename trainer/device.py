@@ -1,6 +1,7 @@
 """Where torch computes, and that it computes the same each time."""
 
 import torch
+from threadpoolctl import threadpool_limits
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,9 +19,11 @@ def compute_deterministically(device: torch.device, threads: int) -> None:
 
     Args:
         device: where training runs.
-        threads: of torch on the CPU, at least 1.
+        threads: of torch and numpy on the CPU, at least 1. Where other work runs beside them, two
+            that wait for each other take five times as long.
     """
     torch.set_num_threads(threads)
+    threadpool_limits(threads, user_api="blas")
     # The same switch as `use_deterministic_algorithms`, which also loads torch's compiler: six
     # seconds at each start that a restarted trainer would not learn in.
     torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "default")

@@ -41,13 +41,13 @@ from policy.torch_network import TorchPolicy
 from schemas.codec import decode_reward, encode
 from schemas.limits import BANNER_SIZE
 from schemas.rewards import Reward
-from trainer.adam import Adam
+from trainer.adam import Adam, Moments
 from trainer.baseline import Baseline
 from trainer.device import choose_device, compute_deterministically
 from trainer.examples import Batch, Example, batch_of, read_example
 from trainer.health import HEALTH
 from trainer.pair_effects import other_groups
-from trainer.reward_model import Observations, RewardModel, RewardModelSettings
+from trainer.reward_model import VALUE, Observations, RewardModel, RewardModelSettings
 
 Weights = Mapping[str, npt.NDArray[Any]]
 State = dict[str, npt.NDArray[Any]]
@@ -98,6 +98,26 @@ class LearnerSettings:
     threads: int = 1
     device: str = "auto"
     reward_model: RewardModelSettings = field(default_factory=RewardModelSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """A batch, and (B, C) the foundation's logits of its candidates."""
+
+    batch: Batch
+    foundation: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a refused batch puts back."""
+
+    parameters: list[Tensor]
+    moments: Moments
+    value: Weights
+    baseline: npt.NDArray[np.float64]
+    model: State
+    pending: list[Example]
 
 
 class Learner:
@@ -173,16 +193,18 @@ class Learner:
         of its last update. When a loss, a gradient or a weight is not finite, everything stays as
         it was and `refused` is 1.
         """
-        kept = self.state()
-        self._pending.extend(examples)
-        found = self._last
+        kept = self._kept()
+        self._pending = [*self._pending, *examples]
+        found, batch = self._last, None
         if len(self._pending) >= self.settings.batch_banners:
-            pending, self._pending = self._pending, []
-            found = self._gradient(batch_of(pending, self._policy))
+            batch = self._prepared(self._pending)
+            found = self._gradient(batch)
+            batch = batch if len(self._pending) == len(examples) else None
+            self._pending = []
         if self.settings.reward_model.weight > 0:
-            self._observe(batch_of(examples, self._policy))
+            self._observe(batch or self._prepared(examples))
         if not (np.isfinite(list(found.values())).all() and self._is_finite()):
-            self.restore(kept)
+            self._put_back(kept)
             self.refused += 1
             return {"refused": 1.0}
         self.banners += sum(example.reward.revision == 0 for example in examples)
@@ -191,16 +213,22 @@ class Learner:
         self._last = {"refused": 0.0, **found, **self._counts(examples)}
         return dict(self._last)
 
-    def _gradient(self, batch: Batch) -> dict[str, float]:
+    @torch.no_grad()
+    def _prepared(self, examples: Sequence[Example]) -> _Scored:
+        """Return examples as tensors, scored by the foundation."""
+        batch = batch_of(examples, self._policy)
+        return _Scored(batch, self._foundation.network_scores(batch.prepared))
+
+    def _gradient(self, scored: _Scored) -> dict[str, float]:
         """Move the policy gradient by one batch."""
-        self._baseline.observe(batch)
-        return self._update(batch, torch.from_numpy(self._baseline.advantages(batch)))
+        self._baseline.observe(scored.batch)
+        return self._update(scored, torch.from_numpy(self._baseline.advantages(scored.batch)))
 
     @torch.no_grad()
-    def _observe(self, batch: Batch) -> None:
+    def _observe(self, scored: _Scored) -> None:
         """Let the reward model learn from a batch, and draw from it."""
-        prepared = batch.prepared
-        logits = self._foundation.network_scores(prepared) / self._foundation.sharpness
+        batch, prepared = scored.batch, scored.batch.prepared
+        logits = scored.foundation / self._foundation.sharpness
         known = first_position_log_prob(logits, prepared.candidates.mask)
         rows = prepared.candidates.rows
         banner, position = (place.cpu().numpy() for place in batch.drawn.nonzero(as_tuple=True))
@@ -234,9 +262,9 @@ class Learner:
         groups = np.append(pair_groups(self._policy.features.categories), PAIR_GROUPS)
         return groups[np.where(rows < self.products, rows, -1)].astype(np.int64)
 
-    def _update(self, batch: Batch, advantages: Tensor) -> dict[str, float]:
+    def _update(self, scored: _Scored, advantages: Tensor) -> dict[str, float]:
         """Do the epochs of one batch: the whole update on one screen."""
-        s, n = self.settings, self.banners
+        s, n, batch = self.settings, self.banners, scored.batch
         beta = max(s.kl / (1.0 + n / s.kl_decay_banners), s.kl_floor)
         rate = s.learning_rate * max(s.rate_floor, (1.0 + n / s.rate_decay_banners) ** -0.5)
         rate *= min(1.0, len(batch) / s.full_batch) ** 0.5
@@ -244,8 +272,7 @@ class Learner:
         advantages = advantages.to(drawn.device)
         with torch.no_grad():
             value = self._policy.value_terms(batch.prepared)
-            foundation = self._foundation.network_scores(batch.prepared)
-            reference = first_position_log_prob(foundation + value, eligible)
+            reference = first_position_log_prob(scored.foundation + value, eligible)
             lifts = self._policy.pair_lifts(batch.prepared, batch.banner, drawn)
         proximal, weight = torch.empty(0), torch.empty(0)
         health: dict[str, float] = {}
@@ -295,8 +322,29 @@ class Learner:
             "records": float(len(examples)),
         }
 
+    def _kept(self) -> _Kept:
+        return _Kept(
+            parameters=[value.detach().clone() for value in self._policy.parameters()],
+            moments=self._optimiser.moments(),
+            value={name: getattr(self._policy, name).cpu().numpy().copy() for name in VALUE},
+            baseline=self._baseline.sums,
+            model=self._model.state(),
+            pending=self._pending,
+        )
+
+    @torch.no_grad()
+    def _put_back(self, kept: _Kept) -> None:
+        for parameter, value in zip(self._policy.parameters(), kept.parameters, strict=True):
+            parameter.copy_(value)
+        self._optimiser.load(kept.moments)
+        self._policy.take_value(kept.value)
+        self._baseline.sums = kept.baseline
+        self._model.restore(kept.model)
+        self._pending = kept.pending
+
     def _is_finite(self) -> bool:
-        return all(bool(torch.isfinite(value).all()) for value in self._policy.parameters())
+        learned = [*self._policy.parameters(), *(getattr(self._policy, name) for name in VALUE)]
+        return all(bool(torch.isfinite(value).all()) for value in learned)
 
     def state(self) -> State:
         """Return everything the next update depends on, beside foundation, features and settings.

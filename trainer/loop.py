@@ -55,6 +55,7 @@ class TrainerSettings:
     Attributes:
         batch_seconds: a batch that is not full closes with the first record appended so much later
             than its first.
+        least_seconds: a batch of fewer than the learner's `batch_banners` lasts at least so long.
         stale_versions: records drawn by a version further behind are counted as stale.
         poll_records, poll_seconds: of the log.
         retry_seconds: wait when the log or the disk refuses.
@@ -62,6 +63,7 @@ class TrainerSettings:
     """
 
     batch_seconds: float = 4.0
+    least_seconds: float = 0.7
     stale_versions: int = 50
     poll_records: int = 512
     poll_seconds: float = 0.2
@@ -326,7 +328,12 @@ class Trainer:
             learner = Learner(weights, foundation, catalogue.features, self.settings.learner)
             learner.restore(checkpoint.tensors)
         consumer = self._log.consumer([REWARDS.name], group=None)
-        batch = OpenBatch(learner.wanted, round(self.settings.batch_seconds * 1000))
+        batch = OpenBatch(
+            batch_banners=learner.wanted,
+            batch_ms=round(self.settings.batch_seconds * 1000),
+            least_ms=round(self.settings.least_seconds * 1000),
+            most_banners=self.settings.learner.batch_banners,
+        )
         work = _Work(consumer, learner, progress, seen, batch)
         if not self._is_ours(live, progress):
             self._go_on_from(live, work)

@@ -21,12 +21,17 @@ class OpenBatch:
     """Examples waiting for their update.
 
     Attributes:
-        batch_banners: it is full with so many records.
+        batch_banners: it is full with so many records,
+        least_ms: once the last was appended so much later than the first; with `most_banners` at
+            once. Small batches then never make more versions than can be published.
+        most_banners: see `least_ms`.
         batch_ms: it closes when a record arrives that was appended so much later than its first.
     """
 
     batch_banners: int
     batch_ms: int
+    least_ms: int = 0
+    most_banners: int = 0
     examples: list[Example] = field(default_factory=list)
     _opened_ms: int = 0
 
@@ -39,7 +44,9 @@ class OpenBatch:
         if not self.examples:
             self._opened_ms = appended_at_ms
         self.examples.append(example)
-        return len(self.examples) >= self.batch_banners
+        lasted = appended_at_ms - self._opened_ms >= self.least_ms
+        enough = self.batch_banners if lasted else max(self.most_banners, self.batch_banners)
+        return len(self.examples) >= enough
 
     def take(self) -> list[Example]:
         """Return the examples and begin anew."""

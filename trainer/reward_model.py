@@ -34,6 +34,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import csr_array
 
 from policy.architecture import TRAITS
 from schemas.limits import BANNER_SIZE
@@ -52,7 +53,10 @@ _WEAK: Final = 2.0
 _LONGEST_STEP: Final = 1.0
 _LOG_RATES: Final = (-12.0, 2.0)
 PARTS: Final = ("earning", "worth")
-VALUE_TENSORS: Final = ("value_main", "value_context", "value_rows", "value_bias", "value_pairs")
+VALUE: Final = (
+    "value_main", "value_context", "value_rows", "value_bias", "value_precision", "value_pairs",
+)  # fmt: skip
+"""The tensors of a draw."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +133,7 @@ class Observations:
         return np.concatenate(
             [
                 self.traits,
-                crossed.reshape(len(self.rows), -1),
+                crossed.reshape(len(self.rows), _Z * TRAITS),
                 self.familiarity[:, None],
             ],
             axis=1,
@@ -192,12 +196,17 @@ class _Part:
             rate = np.exp(np.clip(self.log_rate(seen, shared), *_LOG_RATES)) * exposed
             return rate, target - rate
 
+        shape = (len(touched), len(rows))
+        gather = csr_array((np.ones(len(rows)), (place, np.arange(len(rows)))), shape=shape)
+
         def by_product(values: Array) -> Array:
-            total = np.zeros((len(touched), *values.shape[1:]))
-            np.add.at(total, place, values)
-            return total
+            return np.asarray(gather @ values)
 
         for _ in range(_NEWTON_STEPS):
+            rate, left = rates()
+            levels_precision = self.levels_precision + one.T @ rate
+            pull = self.levels_precision * (self.levels - before[3])
+            self.levels += _step((one.T @ left - pull) / levels_precision / 2.0)  # two cover each
             rate, left = rates()
             precision = self.shared_precision + (shared * rate[:, None]).T @ shared
             pull = self.shared_precision @ (self.shared - before[0])
@@ -212,10 +221,6 @@ class _Part:
                 pull = self.slopes_precision[touched] * (self.slopes - before[2])[touched]
                 step = (by_product(left[:, None] * z) - pull) / slopes_precision
                 self.slopes[touched] += _step(step / 2.0)  # its columns are not independent
-            rate, left = rates()
-            levels_precision = self.levels_precision + one.T @ rate
-            pull = self.levels_precision * (self.levels - before[3])
-            self.levels += _step((one.T @ left - pull) / levels_precision / 2.0)
             if self.pairs.prior > 0:
                 rate, left = rates()
                 beside = (seen.groups, seen.others)

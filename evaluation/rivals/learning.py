@@ -24,16 +24,16 @@ UNIFORMS = BANNER_SIZE + 16
 class Learning:
     """The ring's policy and learner: draws with the serving kernel, updates per full batch."""
 
-    name = "policy"
-
     def __init__(
         self,
         learner: Learner,
         features: ProductFeatures,
         *,
         rng: np.random.Generator,
+        name: str = "policy",
     ) -> None:
         """Start from the learner's weights."""
+        self.name = name
         self._learner = learner
         self._features = features
         self._rng = rng

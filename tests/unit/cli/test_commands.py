@@ -175,6 +175,8 @@ def test_the_version_is_printed(call: Call) -> None:
         ["import", "--nonsense"],
         ["policies", "show", "one"],
         ["learn", "--seeds", "x"],
+        ["learn", "--rivals", "policy,nobody"],
+        ["learn", "--compare", "nowhere.json"],
     ],
 )
 def test_what_is_no_command_line_exits_2(call: Call, arguments: list[str]) -> None:
@@ -407,10 +409,10 @@ def test_learn_plays_every_rival_and_writes_curves(call: Call, tmp_path: Path) -
 
     done = call(
         "learn", "--banners", 512, "--seeds", "3", "--products", 100, "--json",
-        "--plot", plot, "--results", results,
+        "--rivals", "foundation,linucb,policy", "--plot", plot, "--results", results,
     )  # fmt: skip
 
     assert done.status == 0, done.err
-    assert set(done.json["last_quarter"]) >= {"random", "popular", "foundation", "policy", "oracle"}
+    assert [run["contender"] for run in done.json["runs"]] == ["foundation", "linucb", "policy"]
     assert json.loads(results.read_text()) == done.json
     assert "<script src=" not in plot.read_text()
