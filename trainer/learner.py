@@ -29,8 +29,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from policy.architecture import PAIR_GROUPS
-from policy.features import ProductFeatures, pair_groups
+from policy.features import ProductFeatures
 from policy.torch_distribution import (
     entropy,
     first_position_log_prob,
@@ -46,13 +45,11 @@ from trainer.baseline import Baseline
 from trainer.device import choose_device, compute_deterministically
 from trainer.examples import Batch, Example, batch_of, read_example
 from trainer.health import HEALTH
-from trainer.pair_effects import other_groups
-from trainer.reward_model import VALUE, Observations, RewardModel, RewardModelSettings
+from trainer.observations import observations_of
+from trainer.reward_model import VALUE, RewardModel, RewardModelSettings
 
 Weights = Mapping[str, npt.NDArray[Any]]
 State = dict[str, npt.NDArray[Any]]
-_FAMILIAR: Final = 7.0
-"""Added to log-probabilities, so that they lie around zero for what is shown."""
 _DISTINCT_OVER: Final = 1000
 """Banners over which distinct products are counted."""
 
@@ -224,43 +221,13 @@ class Learner:
         self._baseline.observe(scored.batch)
         return self._update(scored, torch.from_numpy(self._baseline.advantages(scored.batch)))
 
-    @torch.no_grad()
     def _observe(self, scored: _Scored) -> None:
         """Let the reward model learn from a batch, and draw from it."""
-        batch, prepared = scored.batch, scored.batch.prepared
         logits = scored.foundation / self._foundation.sharpness
-        known = first_position_log_prob(logits, prepared.candidates.mask)
-        rows = prepared.candidates.rows
-        banner, position = (place.cpu().numpy() for place in batch.drawn.nonzero(as_tuple=True))
-        shown = rows.gather(1, batch.banner)[batch.drawn]
-        place = torch.searchsorted(prepared.candidates.union, shown)
-        points = np.maximum(batch.points, 0.0)[banner, position]
-        before = np.maximum(batch.points - batch.delta, 0.0)[banner, position]
-        settled = batch.is_settlement[banner]
-        groups = self._groups(batch.rows)
-        before = np.where(settled, 0.0, before)
-        self._model.observe(
-            Observations(
-                rows=shown.cpu().numpy(),
-                traits=_doubles(self._policy.traits(prepared)[place]),
-                contexts=_doubles(self._policy.context_traits(prepared))[banner],
-                familiarity=_doubles(known.gather(1, batch.banner)[batch.drawn]) + _FAMILIAR,
-                groups=groups[banner, position],
-                others=other_groups(groups)[banner, position],
-                positions=position,
-                earned=points - before,
-                began=(points > 0).astype(np.float64) - (before > 0),
-                is_new=settled,
-            ),
-            int(batch.is_settlement.sum()),
-        )
+        seen = observations_of(scored.batch, logits, self._policy)
+        self._model.observe(seen, int(scored.batch.is_settlement.sum()))
         seed = (self.settings.reward_model.seed, self.updates)
         self._policy.take_value(self._model.draw(np.random.default_rng(seed)))
-
-    def _groups(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Return the pair groups of rows of any shape; row -1, and unknown ones, have none."""
-        groups = np.append(pair_groups(self._policy.features.categories), PAIR_GROUPS)
-        return groups[np.where(rows < self.products, rows, -1)].astype(np.int64)
 
     def _update(self, scored: _Scored, advantages: Tensor) -> dict[str, float]:
         """Do the epochs of one batch: the whole update on one screen."""
@@ -400,10 +367,6 @@ def _unpacked(state: Mapping[str, npt.NDArray[Any]]) -> list[Reward]:
         rewards.append(decode_reward(packed[at + 4 : end]))
         at = end
     return rewards
-
-
-def _doubles(values: Tensor) -> npt.NDArray[np.float64]:
-    return values.cpu().numpy().astype(np.float64)
 
 
 def _share(part: Tensor, of: Tensor) -> float:

@@ -28,7 +28,7 @@ Dimensions: B observations, N products, T traits, D = T + 2 T T + 1 shared weigh
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
@@ -38,6 +38,7 @@ from scipy.sparse import csr_array
 
 from policy.architecture import TRAITS
 from schemas.limits import BANNER_SIZE
+from trainer.observations import Observations
 from trainer.pair_effects import PairEffects
 
 Array = npt.NDArray[np.float64]
@@ -93,51 +94,6 @@ class RewardModelSettings:
     pair_exploration: float = 0.0
     horizon_banners: float = 200_000.0
     seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Observations:
-    """Positions that were shown, and what they earned.
-
-    Attributes:
-        rows: (B,) products.
-        traits: (B, T) theirs.
-        contexts: (B, 2T) z.
-        familiarity: (B,) the foundation's log-probability of the product.
-        groups: (B,) pair groups of the products.
-        others: (B, K - 1) pair groups of the other products of the banner.
-        positions: (B,) in [0, K).
-        earned: (B,) points, or by how much they changed.
-        began: (B,) 1 where anything was earned for the first time, else 0.
-        is_new: (B,) False for corrections.
-    """
-
-    rows: Ints
-    traits: Array
-    contexts: Array
-    familiarity: Array
-    groups: Ints
-    others: Ints
-    positions: Ints
-    earned: Array
-    began: Array
-    is_new: npt.NDArray[np.bool_]
-
-    def only(self, chosen: npt.NDArray[np.bool_]) -> "Observations":
-        """Return a copy of the chosen observations."""
-        return Observations(**{f.name: getattr(self, f.name)[chosen] for f in fields(self)})
-
-    def shared(self) -> Array:
-        """Return (B, D): what m, A and s are multiplied with."""
-        crossed = self.contexts[:, :, None] * self.traits[:, None, :]
-        return np.concatenate(
-            [
-                self.traits,
-                crossed.reshape(len(self.rows), _Z * TRAITS),
-                self.familiarity[:, None],
-            ],
-            axis=1,
-        )
 
 
 @dataclass(slots=True)

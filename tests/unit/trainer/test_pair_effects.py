@@ -8,8 +8,9 @@ import pytest
 from policy.architecture import PAIR_GROUPS, TRAITS
 from policy.features import pair_groups
 from trainer.learner import Learner, LearnerSettings
+from trainer.observations import Observations
 from trainer.pair_effects import PairEffects, other_groups
-from trainer.reward_model import Observations, RewardModel, RewardModelSettings
+from trainer.reward_model import RewardModel, RewardModelSettings
 
 PRODUCTS = 12
 GROUPS = np.arange(PRODUCTS) % 4

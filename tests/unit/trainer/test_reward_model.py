@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from policy.architecture import PAIR_GROUPS, TENSORS, TRAITS
-from trainer.reward_model import Observations, RewardModel, RewardModelSettings
+from trainer.observations import Observations
+from trainer.reward_model import RewardModel, RewardModelSettings
 
 PRODUCTS = 40
 CERTAIN = RewardModelSettings(weight=1.0, exploration=0.0)
