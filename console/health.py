@@ -54,11 +54,15 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
         low=0.3,
         advice="It has almost stopped exploring: it will hardly notice when shoppers change.",
     ),
-    "kl_nats": Meaning(
+    "foundation_kl_nats": Meaning(
         "Distance from the foundation",
         "How far the policy has moved from its foundation (KL divergence, in nats).",
         high=5.0,
         advice="It has moved far from what past purchases taught; compare the arms.",
+    ),
+    "kl_nats": Meaning(
+        "Distance by policy gradients",
+        "How much of that distance policy gradients made; the reward model made the rest.",
     ),
     "distinct_products": Meaning(
         "Different products shown",
@@ -97,7 +101,7 @@ def explained(health: Mapping[str, float]) -> Sequence[Sign]:
     """Return the signs of a manifest's health, those we have words for first.
 
     Example:
-        >>> [sign.verdict for sign in explained({"entropy_nats": 2.0, "kl_nats": 9.0})]
+        >>> [sign.verdict for sign in explained({"entropy_nats": 2.0, "foundation_kl_nats": 9.0})]
         ['fine', 'watch']
     """
     known = [_sign(name, health[name], MEANINGS[name]) for name in MEANINGS if name in health]

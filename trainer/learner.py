@@ -118,7 +118,7 @@ class _Kept:
 
 
 class Learner:
-    """A policy that learns from rewarded banners, held near its foundation.
+    """A policy that learns from rewarded banners; its policy gradient is held near its foundation.
 
     Equal weights, state and batches give equal bits on the CPU: the reward model's draws come from
     a seed and the number of the batch.
@@ -140,7 +140,7 @@ class Learner:
         self._baseline = Baseline(self.settings.horizon_batches)
         self._model = RewardModel.from_value(weights, self.products, self.settings.reward_model)
         self._pending: list[Example] = []
-        self._last: dict[str, float] = dict.fromkeys(HEALTH, 0.0)
+        self._last: dict[str, float] = {}
         self._shown: deque[tuple[int, ...]] = deque(maxlen=_DISTINCT_OVER)
         self.banners = 0
         self.updates = 0
@@ -186,9 +186,9 @@ class Learner:
     def learn(self, examples: Sequence[Example]) -> dict[str, float]:
         """Learn from a batch and return its health metrics (explained in `trainer.health`).
 
-        The policy gradient waits until `batch_banners` records are pending; its metrics stay those
-        of its last update. When a loss, a gradient or a weight is not finite, everything stays as
-        it was and `refused` is 1.
+        The policy gradient waits until `batch_banners` records are pending; its metrics are missing
+        before its first update, then stay those of its last. When a loss, a gradient or a weight is
+        not finite, everything stays as it was and `refused` is 1.
         """
         kept = self._kept()
         self._pending = [*self._pending, *examples]
@@ -262,7 +262,10 @@ class Learner:
                 return {"loss": float("nan")}
             self._optimiser.step(rate)
             if epoch == 0:
+                alone = first_position_log_prob(scored.foundation, eligible)
+                moved = kl_divergence(first.detach(), alone).mean()
                 health = self._health(batch, weight, first, kl, norm)
+                health["foundation_kl_nats"] = float(moved)
         health["clip_share"] = _share((ratio != clipped) & drawn, drawn)
         return {**health, "loss": float(loss.detach()), "kl_weight": beta, "learning_rate": rate}
 
@@ -328,7 +331,7 @@ class Learner:
             "baseline": self._baseline.sums.copy(),
             "shown": shown,
             "pending": _packed(self._pending),
-            "last": np.array([self._last[name] for name in HEALTH]),
+            "last": np.array([self._last.get(name, np.nan) for name in HEALTH]),
             **{f"model/{name}": value for name, value in self._model.state().items()},
             "counters": np.array([self.banners, self.updates, self.refused], np.int64),
         }
@@ -347,7 +350,8 @@ class Learner:
         self._baseline.sums = state["baseline"].copy()
         self._model.restore(part("model/"))
         self._pending = [read_example(reward, self.products) for reward in _unpacked(state)]
-        self._last = dict(zip(HEALTH, state["last"].tolist(), strict=True))
+        last = dict(zip(HEALTH, state["last"].tolist(), strict=True))
+        self._last = {name: value for name, value in last.items() if np.isfinite(value)}
         self._shown.clear()
         self._shown.extend(tuple(int(row) for row in rows if row >= 0) for rows in state["shown"])
         self.banners, self.updates, self.refused = (int(count) for count in state["counters"])

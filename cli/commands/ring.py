@@ -141,7 +141,10 @@ def learn(
     seeds: Annotated[str, typer.Option(help="seeds, comma-separated")] = "0,1,2",
     products: Annotated[int, typer.Option(min=50, help="products of synthetic and aisles")] = 1_000,
     rivals: Annotated[
-        str, typer.Option(help="who is played, comma-separated; `help` names them all")
+        str,
+        typer.Option(
+            help="who is played, comma-separated; a wrong name is answered with all of them"
+        ),
     ] = "",
     processes: Annotated[int, typer.Option(min=1, help="seeds played at once")] = 1,
     households: Annotated[

@@ -230,3 +230,16 @@ def test_candidates_beyond_the_catalogue_are_not_usable(shop: Any) -> None:
 
     with pytest.raises(RewardNotUsable, match="beyond"):
         read_example(reward, shop.size - 5)
+
+
+def test_before_the_first_policy_gradient_its_metrics_are_missing_not_zero(shop: Any) -> None:
+    learner = learner_of(shop, batch_banners=64)
+
+    early = learner.update(shop.rewards(16))
+    restored = learner_of(shop, batch_banners=64)
+    restored.restore(learner.state())
+    later = restored.update(shop.rewards(48, seed=1))
+
+    assert "entropy_nats" not in early
+    assert early["records"] == 16
+    assert later.keys() == HEALTH.keys()
