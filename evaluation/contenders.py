@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation import rivals
+from evaluation.errors import NotationNotReadable
 from evaluation.shop import Rival, Shop
+from evaluation.variants import read_variant
 from policy.serving import ServingPolicy
 from trainer.learner import Learner, LearnerSettings
-from trainer.reward_model import RewardModelSettings
 
 _FULL_CATALOGUE: Final = 2_000
 _FEW_CANDIDATES: Final = 200
@@ -52,16 +53,18 @@ class Start:
         return np.argsort(-self.weights["popularity"], kind="stable")
 
 
-def _policy(start: Start, name: str = "policy", learner: LearnerSettings | None = None) -> Rival:
-    settings = learner or start.learner
+def _varied(start: Start, name: str) -> Rival:
+    variant = read_variant(name)
     features = start.shop.features
-    made = Learner(start.weights, start.weights, features, settings)
-    return rivals.Learning(made, features, rng=start.rng(1), name=name)
-
-
-def _base(start: Start) -> Rival:
-    plain = replace(start.learner, reward_model=RewardModelSettings(weight=0.0))
-    return _policy(start, "base", plain)
+    made = Learner(start.weights, start.weights, features, variant.settings(start.learner))
+    return rivals.Learning(
+        made,
+        features,
+        rng=start.rng(1),
+        name=name,
+        ring=variant.ring,
+        specification=start.shop.specification,
+    )
 
 
 def _linucb(start: Start, name: str, settings: rivals.LinUCBSettings) -> Rival:
@@ -91,8 +94,8 @@ CONTENDERS: Final[dict[str, Callable[[Start], Rival]]] = {
     "linucb": partial(_linucb, name="linucb", settings=rivals.LinUCBSettings(own=0.0)),
     "linucb_hybrid": partial(_linucb, name="linucb_hybrid", settings=rivals.LinUCBSettings()),
     "supervised": _supervised,
-    "base": _base,
-    "policy": _policy,
+    "base": partial(_varied, name="base"),
+    "policy": partial(_varied, name="policy"),
     "ceiling": lambda start: rivals.ceiling(start.shop, start.weights, seed=start.seed),
 }
 """How each contender is made. `base` is the policy without its reward model: the policy gradient
@@ -103,3 +106,17 @@ USUAL: Final = (
     "supervised", "base", "policy",
 )  # fmt: skip
 """Played unless others are named."""
+
+
+def maker(name: str) -> Callable[[Start], Rival]:
+    """Return how a contender, or a variant of one (`evaluation.variants`), is made.
+
+    Raises:
+        NotationNotReadable: nobody is called that, or it cannot be varied so.
+    """
+    if name in CONTENDERS:
+        return CONTENDERS[name]
+    if name.partition(":")[0] not in CONTENDERS:
+        raise NotationNotReadable(f"{name} is unknown: choose among {', '.join(CONTENDERS)}")
+    read_variant(name)
+    return partial(_varied, name=name)

@@ -7,3 +7,11 @@ class EvaluationError(ValueError):
 
 class RivalNotInstalled(EvaluationError):
     """A rival's package is missing: install the extra `rivals`."""
+
+
+class NotationNotReadable(EvaluationError):
+    """A setting on the command line has a key that does not exist or a value of another type."""
+
+
+class ConditionsNotPossible(EvaluationError):
+    """A ring cannot work under such conditions."""

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from rich.progress import Progress, TaskID
 
-from evaluation.contenders import CONTENDERS, Start
+from evaluation.contenders import Start, maker
 from evaluation.results import MOST_BINS, LearnResults, Run, in_bins
 from evaluation.shop import Rival, Shop
 from policy.serving import ServingPolicy
@@ -41,7 +41,7 @@ class Study:
         open_world: makes the world of a seed; it travels to other processes.
         seeds: one run of every contender each.
         banners: of each run.
-        contenders: names (`evaluation.contenders`).
+        contenders: names (`evaluation.contenders`), variants too (`evaluation.variants`).
         learner: settings of the ring's learner.
     """
 
@@ -118,7 +118,7 @@ def _play_seed(study: Study, seed: int, bin_banners: int, told: Told) -> _Seed:
     )
     runs = []
     for name in study.contenders:
-        rival = _Noting(CONTENDERS[name](start))
+        rival = _Noting(maker(name)(start))
         began = time.perf_counter()
         played = shop.play(rival, seed=seed, banners=study.banners)
         earned = np.array(_watched(played, f"seed {seed}: {name}", study.banners, told))

@@ -143,7 +143,8 @@ def learn(
     rivals: Annotated[
         str,
         typer.Option(
-            help="who is played, comma-separated; a wrong name is answered with all of them"
+            help="who is played, comma-separated; a wrong name is answered with all of them. "
+            "policy and base can be varied: policy:weight=6+stale=16,policy:pair_spread=.3/.1"
         ),
     ] = "",
     processes: Annotated[int, typer.Option(min=1, help="seeds played at once")] = 1,
@@ -165,7 +166,8 @@ def learn(
     """
     import msgspec
 
-    from evaluation.contenders import CONTENDERS, USUAL
+    from evaluation.contenders import USUAL, maker
+    from evaluation.errors import EvaluationError
     from evaluation.learn import Study
     from evaluation.learn import learn as run_learn
     from evaluation.plot import write_plot
@@ -177,9 +179,11 @@ def learn(
     except ValueError:
         raise BadUsage(f"--seeds {seeds!r}: give whole numbers, comma-separated") from None
     names = tuple(rivals.split(",")) if rivals else USUAL
-    unknown = [name for name in names if name not in CONTENDERS]
-    if unknown:
-        raise BadUsage(f"--rivals {','.join(unknown)}: choose among {', '.join(CONTENDERS)}")
+    try:
+        for name in names:
+            maker(name)
+    except EvaluationError as problem:
+        raise BadUsage(f"--rivals {problem}") from None
     earlier = None
     if compare is not None:
         try:

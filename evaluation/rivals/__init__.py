@@ -1,6 +1,7 @@
 """What the learning policy is measured against, and the learning policy itself."""
 
 from evaluation.rivals.ceiling import CeilingSettings, ceiling
+from evaluation.rivals.conditions import RingConditions
 from evaluation.rivals.dense import dense_features
 from evaluation.rivals.fixed import Foundation, Oracle, OwnFrequent, Popular, Random
 from evaluation.rivals.learning import Learning
@@ -21,6 +22,7 @@ __all__ = [
     "Random",
     "Reinforce",
     "ReinforceSettings",
+    "RingConditions",
     "Supervised",
     "SupervisedSettings",
     "VowpalSettings",

@@ -5,13 +5,24 @@ Dimensions: K positions, N products.
 
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from evaluation.rivals.asking import eligible_rows, excluded_rows
+from evaluation.rivals.conditions import (
+    BATCH_BANNERS,
+    ORDINARY_RING,
+    RewardsUnderWay,
+    RingConditions,
+    WeightsUnderWay,
+    in_two_parts,
+)
 from evaluation.shop import Outcome, Situation
+from policy.architecture import FULL_CANDIDATES
 from policy.features import ProductFeatures
 from policy.serving import Draw, ServingPolicy
+from rewards.specification import RewardSpecification
 from schemas.limits import BANNER_SIZE
 from schemas.rewards import Reward
 from trainer.learner import Learner
@@ -22,7 +33,15 @@ UNIFORMS = BANNER_SIZE + 16
 
 
 class Learning:
-    """The ring's policy and learner: draws with the serving kernel, updates per full batch."""
+    """The ring's policy and learner: draws with the serving kernel, updates per full batch.
+
+    Args:
+        learner: whose weights are the start.
+        features: of every product.
+        rng: of the draws; what `ring` draws is drawn from a child of it.
+        ring: what befalls rewards and weights on their way.
+        specification: of the rewards.
+    """
 
     def __init__(
         self,
@@ -31,46 +50,108 @@ class Learning:
         *,
         rng: np.random.Generator,
         name: str = "policy",
+        ring: RingConditions = ORDINARY_RING,
+        specification: RewardSpecification | None = None,
     ) -> None:
-        """Start from the learner's weights."""
         self.name = name
         self._learner = learner
         self._features = features
         self._rng = rng
+        self._ring, self._ring_rng = ring, rng.spawn(1)[0]
+        self._specification = specification or RewardSpecification()
         self._products = len(features.categories)
+        self._rewards = RewardsUnderWay(ring.settle_seconds)
+        self._weights = WeightsUnderWay(ring.stale)
         self._batch: list[Reward] = []
         self._drawn: Draw | None = None
         self._version = 0
         self._swap()
 
     def _swap(self) -> None:
-        self._version += 1
-        self._policy = ServingPolicy.compile(
-            self._learner.weights(), self._features, version=self._version
-        )
+        weights = self._weights.served(self._learner.banners, self._learner.weights)
+        if weights is not None:
+            self._version += 1
+            self._policy = ServingPolicy.compile(weights, self._features, version=self._version)
 
     def banner(self, situation: Situation) -> Rows:
         """Draw five rows."""
-        self._drawn = self._policy.draw(
+        self._receive(situation)
+        self._drawn = self._draw(situation, self._rng)
+        return self._drawn.rows
+
+    def _draw(self, situation: Situation, rng: np.random.Generator) -> Draw:
+        return self._policy.draw(
             viewed_row=situation.viewed_row,
             history=situation.history,
             eligible=eligible_rows(situation, self._products),
             excluded=excluded_rows(situation),
             size=BANNER_SIZE,
-            uniforms=self._rng.random(UNIFORMS),
+            uniforms=rng.random(UNIFORMS),
         )
-        return self._drawn.rows
+
+    def greedy(self, situation: Situation) -> Rows:
+        """Return the five rows of the highest scores."""
+        return self._policy.greedy(
+            viewed_row=situation.viewed_row,
+            history=situation.history,
+            eligible=eligible_rows(situation, self._products),
+            excluded=excluded_rows(situation),
+            size=BANNER_SIZE,
+        )
+
+    def outside(self, situation: Situation) -> float | None:
+        """Return the share of the first position's probability, were every product a candidate,
+        that lies outside the candidates; None: every eligible product is a candidate.
+        """
+        scores = self._policy.scores(
+            viewed_row=situation.viewed_row,
+            history=situation.history,
+            eligible=eligible_rows(situation, self._products),
+            excluded=excluded_rows(situation),
+        ).astype(np.float64)
+        if np.isfinite(scores).sum() <= FULL_CANDIDATES:
+            return None
+        mass = np.exp(scores - scores.max())
+        candidates = self._draw(situation, self._ring_rng).candidates
+        return float(1.0 - mass[candidates].sum() / mass.sum())
 
     def learn(self, situation: Situation, banner: Rows, outcome: Outcome) -> None:
-        """Keep the reward; update and swap when the batch is full."""
+        """Send the reward on its way; update and swap when those that arrived fill a batch."""
         drawn = self._drawn
         if drawn is None or drawn.rows is not banner:
             raise ValueError("a reward came for a banner that was not the last one drawn")
-        self._batch.append(_reward(situation, drawn, outcome, self._version))
+        self._send(situation, _reward(situation, drawn, outcome, self._version))
+        self._receive(situation)
+        if situation.number == self._ring.bad_batch:
+            self._take_bad_batch(situation)
+
+    def _send(self, situation: Situation, reward: Reward) -> None:
+        at, ring = situation.visit.occurred_at, self._ring
+        if reward.bought and ring.corrections and self._ring_rng.random() < ring.corrections:
+            reward, correction = in_two_parts(reward, self._specification)
+            self._rewards.send(correction, at, later_seconds=ring.corrected_after_seconds)
+        self._rewards.send(reward, at)
+
+    def _receive(self, situation: Situation) -> None:
+        for reward in self._rewards.arrived(situation.visit.occurred_at):
+            self._take(reward)
+
+    def _take(self, reward: Reward) -> None:
+        self._batch.append(reward)
         if len(self._batch) >= self._learner.wanted:
             self._learner.update(self._batch)
             self._batch = []
             self._swap()
+
+    def _take_bad_batch(self, situation: Situation) -> None:
+        for number in range(BATCH_BANNERS):
+            drawn = self._draw(situation, self._ring_rng)
+            everything = tuple(range(len(drawn.rows)))
+            points = self._specification.points(len(everything), clicked=everything, bought=())
+            outcome = Outcome(points, clicked=everything, bought=())
+            reward = _reward(situation, drawn, outcome, self._version)
+            name = f"{reward.recommendation_id} again {number}"
+            self._take(msgspec.structs.replace(reward, recommendation_id=name))
 
 
 def _reward(situation: Situation, drawn: Draw, outcome: Outcome, version: int) -> Reward:
