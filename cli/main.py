@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import data, processes, registry, ring
+from cli.commands import data, learning, processes, registry, ring
 from cli.errors import BadUsage, CommandFailed
 from cli.options import command_with_settings as with_settings
 from policy.errors import PolicyError
@@ -54,7 +54,7 @@ app.command("train")(with_settings(processes.train))
 app.command("console")(with_settings(processes.console))
 app.command("run")(with_settings(ring.run))
 app.command("simulate")(with_settings(ring.simulate))
-app.command("learn")(with_settings(ring.learn))
+app.command("learn")(with_settings(learning.learn))
 app.add_typer(policies, name="policies")
 app.command("explain")(with_settings(registry.explain))
 app.add_typer(dead_letters, name="dead-letters")

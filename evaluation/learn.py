@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from queue import Empty
 from typing import Any, Final, Protocol
 
@@ -14,8 +15,9 @@ import numpy as np
 from rich.progress import Progress, TaskID
 
 from evaluation.contenders import Start, maker
+from evaluation.coverage import COVERED_OVER, covered, outside
 from evaluation.results import MOST_BINS, LearnResults, Run, in_bins
-from evaluation.shop import Rival, Shop
+from evaluation.shop import Rival, Shop, Situation
 from policy.serving import ServingPolicy
 from rewards.specification import RewardSpecification
 from schemas.identity import user_key
@@ -27,7 +29,6 @@ from trainer.pretraining import pretrain
 BIN_BANNERS: Final = 250
 ORACLE_EVERY: Final = 10
 _PSEUDONYMS: Final = b"closed loop"
-_DISTINCT_OVER: Final = 1000
 _STEPS: Final = 1000
 _LISTEN_SECONDS: Final = 0.2
 
@@ -43,6 +44,7 @@ class Study:
         banners: of each run.
         contenders: names (`evaluation.contenders`), variants too (`evaluation.variants`).
         learner: settings of the ring's learner.
+        knobs, households: of the world that `open_world` makes, for the record.
     """
 
     world: str
@@ -51,6 +53,8 @@ class Study:
     banners: int
     contenders: tuple[str, ...]
     learner: LearnerSettings = field(default_factory=LearnerSettings)
+    knobs: str = ""
+    households: str = ""
 
 
 class Told(Protocol):
@@ -82,6 +86,9 @@ def learn(study: Study, *, processes: int, progress: Progress) -> LearnResults:
         seeds=study.seeds,
         oracle=tuple(each.oracle for each in found),
         runs=tuple(run for each in found for run in each.runs),
+        knobs=study.knobs,
+        households=study.households,
+        oracle_covered=tuple(each.oracle_covered for each in found),
     )
 
 
@@ -91,6 +98,7 @@ class _Seed:
 
     products: int
     oracle: tuple[float, ...]
+    oracle_covered: int
     runs: tuple[Run, ...]
 
 
@@ -122,36 +130,52 @@ def _play_seed(study: Study, seed: int, bin_banners: int, told: Told) -> _Seed:
         began = time.perf_counter()
         played = shop.play(rival, seed=seed, banners=study.banners)
         earned = np.array(_watched(played, f"seed {seed}: {name}", study.banners, told))
+        seconds = time.perf_counter() - began
         runs.append(
             Run(
                 contender=name,
                 seed=seed,
                 earned=in_bins(earned, bin_banners),
                 distinct=rival.distinct,
-                milliseconds=1000.0 * (time.perf_counter() - began) / study.banners,
+                milliseconds=1000.0 * seconds / study.banners,
+                covered=covered(rival.rival, rival.situations),
+                outside=outside(rival.rival, rival.situations),
             )
         )
     oracle = in_bins(best, bin_banners // ORACLE_EVERY)
-    return _Seed(len(shop.product_ids), oracle[: len(runs[0].earned)], tuple(runs))
+    shown = shop.best_shown(seed=seed, banners=study.banners, last=COVERED_OVER)
+    return _Seed(
+        products=len(shop.product_ids),
+        oracle=oracle[: len(runs[0].earned)],
+        oracle_covered=len(set(chain.from_iterable(shown))),
+        runs=tuple(runs),
+    )
 
 
 class _Noting:
-    """A rival, and which products it showed last."""
+    """A rival, the last situations it met, and which products it showed there."""
 
     def __init__(self, rival: Rival) -> None:
         self.name = rival.name
-        self._rival = rival
-        self._shown: deque[Any] = deque(maxlen=_DISTINCT_OVER)
+        self.rival = rival
+        self._met: deque[Situation] = deque(maxlen=COVERED_OVER)
+        self._shown: deque[Any] = deque(maxlen=COVERED_OVER)
         self.learn = rival.learn
 
     def banner(self, situation: Any) -> Any:  # noqa: ANN401 - as the rival's
-        rows = self._rival.banner(situation)
+        rows = self.rival.banner(situation)
+        self._met.append(situation)
         self._shown.append(rows)
         return rows
 
     @property
     def distinct(self) -> int:
         return len(np.unique(np.concatenate(self._shown)))
+
+    @property
+    def situations(self) -> list[Situation]:
+        """The last that were not of bots."""
+        return [situation for situation in self._met if not situation.visit.is_bot]
 
 
 def _watched(rewards: Iterator[float], what: str, total: int, told: Told) -> list[float]:

@@ -27,6 +27,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         earned: (bins,) mean expected reward of the banners of each bin.
         distinct: distinct products on its last 1,000 banners.
         milliseconds: wall time of a banner, the world's part included.
+        covered: distinct products among the five of the highest scores, as they are at the end, at
+            each of the last 1,000 visits; None: it has no scores.
+        outside: share of the first position's probability, at the end and among the whole
+            catalogue, outside the candidates; None: all are candidates, or there are none.
     """
 
     contender: str
@@ -34,6 +38,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     earned: tuple[float, ...]
     distinct: int
     milliseconds: float
+    covered: int | None = None
+    outside: float | None = None
 
 
 class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,6 +53,9 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
         seeds: one run of every contender each.
         oracle: by seed, (bins,) the oracle's mean expected reward on every tenth visit.
         runs: in the order they were asked for.
+        knobs: of a made-up world, as they were given; empty: everything as usual.
+        households: of the grocery; empty: it was another world.
+        oracle_covered: by seed, distinct products on the oracle's banners of the last 1,000 visits.
     """
 
     world: str
@@ -56,6 +65,9 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
     seeds: tuple[int, ...]
     oracle: tuple[tuple[float, ...], ...]
     runs: tuple[Run, ...]
+    knobs: str = ""
+    households: str = ""
+    oracle_covered: tuple[int, ...] = ()
 
     @property
     def contenders(self) -> tuple[str, ...]:
@@ -80,9 +92,21 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
 
     def before(self, contender: str, mark: int) -> npt.NDArray[np.float64]:
         """Return (seeds,) shares of the oracle over the last quarter before a mark."""
-        bins = self._bins(round(mark * 3 / 4), mark)
+        return self.between(contender, round(mark * 3 / 4), mark)
+
+    def between(self, contender: str, start: int, end: int) -> npt.NDArray[np.float64]:
+        """Return (seeds,) shares of the oracle over banners `start` to `end`, in whole bins."""
+        bins = self._bins(start, end)
         shown, best = self.earned(contender)[:, bins], self.best()[:, bins]
         return np.asarray(shown.mean(axis=1) / best.mean(axis=1))
+
+    def covered(self, contender: str) -> float | None:
+        """Return `Run.covered`, mean over seeds."""
+        return _mean([run.covered for run in self._of(contender)])
+
+    def outside(self, contender: str) -> float | None:
+        """Return `Run.outside`, mean over seeds."""
+        return _mean([run.outside for run in self._of(contender)])
 
     def quarter(self, contender: str, number: int) -> npt.NDArray[np.float64]:
         """Return (seeds,) mean expected rewards over quarter `number` (0..3) of the run."""
@@ -117,10 +141,21 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
                 if "policy" in self.contenders and name != "policy"
                 else "",
                 "distinct products": f"{np.mean([r.distinct for r in self._of(name)]):.0f}",
+                **self._reach(name),
                 "ms a banner": f"{np.mean([r.milliseconds for r in self._of(name)]):.2f}",
             }
             for name in ordered
         ]
+
+    def _reach(self, contender: str) -> dict[str, str]:
+        """Return for people what a contender covers, and what lies outside its candidates."""
+        covered, outside = self.covered(contender), self.outside(contender)
+        best = _mean(self.oracle_covered)
+        of = "" if best is None else f" (oracle {best:.0f})"
+        return {
+            "greedy covers": "" if covered is None else f"{covered:.0f}{of}",
+            "mass outside": "" if outside is None else f"{outside:.3f}",
+        }
 
     def _of(self, contender: str) -> list[Run]:
         return [run for run in self.runs if run.contender == contender]
@@ -188,6 +223,11 @@ def ratio(ours: npt.NDArray[np.float64], theirs: npt.NDArray[np.float64]) -> Rat
         worst=float(each.min()),
         median=float(np.median(each)),
     )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def in_bins(rewards: Sequence[float] | npt.NDArray[np.float64], size: int) -> tuple[float, ...]:

@@ -105,8 +105,7 @@ class Shop:
         learned from like anybody, but the shop earns nothing by them, so 0 is yielded.
         """
         histories = Histories(self.row_of, dict(self._start))
-        streams = (self.world.visits(seed + 1_000_003 * again) for again in count())
-        for number, visit in enumerate(islice(chain.from_iterable(streams), banners)):
+        for number, visit in enumerate(islice(self._visits(seed), banners)):
             viewed = visit.viewed_product_id
             available = self.world.available(visit)
             situation = Situation(
@@ -128,10 +127,19 @@ class Shop:
 
         What the oracle earns does not depend on what anybody was shown before.
         """
-        streams = (self.world.visits(seed + 1_000_003 * again) for again in count())
-        for visit in islice(chain.from_iterable(streams), 0, banners, every):
+        for visit in islice(self._visits(seed), 0, banners, every):
             shown = () if visit.is_bot else self.world.oracle(visit)
             yield self.world.expected_reward(visit, shown) if shown else 0.0
+
+    def best_shown(self, *, seed: int, banners: int, last: int) -> Iterator[tuple[str, ...]]:
+        """Yield the oracle's banners of the last visits of `play`; bots are left out."""
+        for visit in islice(self._visits(seed), max(0, banners - last), banners):
+            if not visit.is_bot:
+                yield self.world.oracle(visit)
+
+    def _visits(self, seed: int) -> Iterator[Visit]:
+        """Return visits without end: where a world has no more, others begin."""
+        return chain.from_iterable(self.world.visits(seed + 1_000_003 * again) for again in count())
 
     def _outcome(self, response: Response, size: int) -> Outcome:
         points = self.specification.points(size, clicked=response.clicked, bought=response.bought)

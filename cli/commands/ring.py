@@ -1,12 +1,11 @@
-"""`quintet demo`, `run`, `simulate`, `learn`: the whole ring, and what plays with it."""
+"""`quintet demo`, `run`, `simulate`: the whole ring, and what plays with it."""
 
 import asyncio
 import os
 import threading
 import zlib
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,13 +13,9 @@ from cli import wiring
 from cli.clock import now_ms
 from cli.errors import BadUsage, CommandFailed
 from cli.locks import exclusive
-from cli.output import Output, table
+from cli.output import Output
 from cli.settings import Settings
 from cli.supervisor import Child, Supervisor, stop_on_signals
-
-if TYPE_CHECKING:
-    from simulator.grocery import Parity
-    from simulator.world import World as OpenWorld
 
 World = Literal["grocer", "synthetic", "aisles"]
 WorldOption = Annotated[
@@ -131,89 +126,3 @@ def simulate(
         raise CommandFailed(
             f"{url} gave none of {sent.visits} shoppers a banner: is it up, does it want --api-key?"
         )
-
-
-def learn(
-    settings: Settings,
-    output: Output,
-    world: WorldOption = "synthetic",
-    banners: Annotated[int, typer.Option(min=256, help="banners of each run")] = 20_000,
-    seeds: Annotated[str, typer.Option(help="seeds, comma-separated")] = "0,1,2",
-    products: Annotated[int, typer.Option(min=50, help="products of synthetic and aisles")] = 1_000,
-    rivals: Annotated[
-        str,
-        typer.Option(
-            help="who is played, comma-separated; a wrong name is answered with all of them. "
-            "policy and base can be varied: policy:weight=6+stale=16,policy:pair_spread=.3/.1"
-        ),
-    ] = "",
-    processes: Annotated[int, typer.Option(min=1, help="seeds played at once")] = 1,
-    households: Annotated[
-        Literal["odd", "even"], typer.Option(help="of the grocer; settings were chosen on the odd")
-    ] = "odd",
-    plot: Annotated[Path | None, typer.Option(help="write the curves here, as HTML")] = None,
-    results: Annotated[Path | None, typer.Option(help="write the results here, as JSON")] = None,
-    compare: Annotated[
-        Path | None, typer.Option(help="results of an earlier run to compare with")
-    ] = None,
-) -> None:
-    """Play the ring's own learner against its rivals, without the wire.
-
-    Everybody meets the same shoppers with the same random numbers. The table shows shares of the
-    best possible expected reward, over the last quarter before each mark.
-
-    Example: quintet learn --world synthetic --rivals policy,linucb --seeds 0,1,2 --plot learn.html
-    """
-    import msgspec
-
-    from evaluation.contenders import USUAL, maker
-    from evaluation.errors import EvaluationError
-    from evaluation.learn import Study
-    from evaluation.learn import learn as run_learn
-    from evaluation.plot import write_plot
-    from evaluation.results import LearnResults
-    from trainer.learner import LearnerSettings
-
-    try:
-        chosen = tuple(int(seed) for seed in seeds.split(","))
-    except ValueError:
-        raise BadUsage(f"--seeds {seeds!r}: give whole numbers, comma-separated") from None
-    names = tuple(rivals.split(",")) if rivals else USUAL
-    try:
-        for name in names:
-            maker(name)
-    except EvaluationError as problem:
-        raise BadUsage(f"--rivals {problem}") from None
-    earlier = None
-    if compare is not None:
-        try:
-            earlier = msgspec.json.decode(compare.read_bytes(), type=LearnResults)
-        except (OSError, msgspec.MsgspecError) as problem:
-            raise BadUsage(f"--compare {compare}: {problem}") from None
-    study = Study(
-        world=world,
-        open_world=partial(_world_of, world, settings.data_dir / "cache", products, households),
-        seeds=chosen,
-        banners=banners,
-        contenders=names,
-        learner=LearnerSettings(batch_banners=settings.batch_banners),
-    )
-    with output.progress() as progress:
-        found = run_learn(study, processes=processes, progress=progress)
-    if plot is not None:
-        write_plot(found, plot)
-        output.say(f"curves in {plot}")
-    if results is not None:
-        results.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
-    title = f"{world}, {found.products} products, {banners} banners, seeds {seeds}: share of oracle"
-    output.result(found, table(title, found.rows()))
-    if earlier is not None:
-        output.people.print(table(f"changes since {compare}", found.changes(earlier)))
-
-
-def _world_of(
-    name: str, cache: Path, products: int, households: "Parity", seed: int
-) -> "OpenWorld":
-    from cli.worlds import open_world
-
-    return open_world(name, seed=seed, cache=cache, products=products, households=households)

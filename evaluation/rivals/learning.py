@@ -100,8 +100,9 @@ class Learning:
         )
 
     def outside(self, situation: Situation) -> float | None:
-        """Return the share of the first position's probability, were every product a candidate,
-        that lies outside the candidates; None: every eligible product is a candidate.
+        """Return the share of probability that lies outside the candidates.
+
+        It is that of the first position, were every product a candidate; None: all of them are.
         """
         scores = self._policy.scores(
             viewed_row=situation.viewed_row,

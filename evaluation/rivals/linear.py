@@ -205,12 +205,20 @@ class LinUCB:
     def banner(self, situation: Situation) -> Rows:
         """Return the five rows of the highest scores."""
         asked = self.asked(situation)
-        scores = self.scores(asked)
-        best = np.argpartition(-scores, BANNER_SIZE - 1)[:BANNER_SIZE]
-        best = best[np.argsort(-scores[best], kind="stable")]
+        best = self._best(asked)
         rows = asked.rows[best]
         self._last = asked, best, rows
         return rows
+
+    def greedy(self, situation: Situation) -> Rows:
+        """Return the same, and remember nothing."""
+        asked = self.asked(situation)
+        return np.asarray(asked.rows[self._best(asked)])
+
+    def _best(self, asked: Asked) -> Rows:
+        scores = self.scores(asked)
+        best = np.argpartition(-scores, BANNER_SIZE - 1)[:BANNER_SIZE]
+        return np.asarray(best[np.argsort(-scores[best], kind="stable")])
 
     def learn(self, situation: Situation, banner: Rows, outcome: Outcome) -> None:  # noqa: ARG002
         """Keep what was shown and earned; solve when enough came."""

@@ -77,6 +77,10 @@ class Reinforce:
         self._drawn = self._network.draw(situation, self._rng)
         return self._drawn.rows
 
+    def greedy(self, situation: Situation) -> Rows:
+        """Return the five rows of the highest scores."""
+        return self._network.greedy(situation)
+
     def learn(self, situation: Situation, banner: Rows, outcome: Outcome) -> None:
         """Keep what was shown and earned; take a step when the batch is full."""
         if self._drawn is None or self._drawn.rows is not banner:

@@ -96,6 +96,10 @@ class Supervised:
             return self._network.draw(situation, self._rng).rows
         return self._network.greedy(situation)
 
+    def greedy(self, situation: Situation) -> Rows:
+        """Return the five rows of the highest scores."""
+        return self._network.greedy(situation)
+
     def learn(self, situation: Situation, banner: Rows, outcome: Outcome) -> None:
         """Keep what was shown and earned; learn when the batch is full."""
         if self._settings.objective == "logistic":
