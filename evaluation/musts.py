@@ -1,0 +1,255 @@
+"""What must hold of the policy, as data; and what was reached, as pure functions of results."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Final, Literal
+
+import numpy as np
+
+from evaluation.parts import BAD, BY_PAIRS, DRIFT, LINEAR
+from evaluation.results import LearnResults, ratio
+
+Verdict = Literal["aim met", "must met", "not met", "shown", "not played"]
+_EARLY: Final = (1_000, 2_000, 5_000, 10_000, 20_000)
+_FIRST, _LAST = 0, 3
+_SETTLING: Final = 1_000
+_END: Final = 2_500
+_AFTER_BAD: Final = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """What was reached.
+
+    Attributes:
+        value: what is judged.
+        beside: what people should see beside it; empty: nothing.
+    """
+
+    value: float
+    beside: str = ""
+
+
+Measure = Callable[[LearnResults], Reached | None]
+"""Returns None where a run is too short, or without the contenders, to tell."""
+
+
+@dataclass(frozen=True, slots=True)
+class Must:
+    """One thing that must hold.
+
+    Attributes:
+        what: for people.
+        part: whose results tell (`evaluation.parts`).
+        measure: of the results.
+        must, aim: bounds of the value; None: it is shown and not judged.
+        is_loss: the bounds are the most it may be, not the least.
+    """
+
+    what: str
+    part: str
+    measure: Measure
+    must: float | None = None
+    aim: float | None = None
+    is_loss: bool = False
+
+    def verdict(self, reached: Reached | None) -> Verdict:
+        """Return what is to be said of what was reached."""
+        if reached is None or not np.isfinite(reached.value):
+            return "not played"
+        if self.must is None:
+            return "shown"
+        if self._holds(reached.value, self.aim):
+            return "aim met"
+        return "must met" if self._holds(reached.value, self.must) else "not met"
+
+    def _holds(self, value: float, bound: float | None) -> bool:
+        if bound is None:
+            return False
+        return value <= bound if self.is_loss else value >= bound
+
+
+def share(found: LearnResults, *, mark: int) -> Reached | None:
+    """Return the policy's share of the oracle before a mark, mean over seeds."""
+    if not _is_reached(found, mark, "policy"):
+        return None
+    shares = found.before("policy", mark)
+    return Reached(float(shares.mean()), f"worst {shares.min():.3f}")
+
+
+def over(
+    found: LearnResults, *, rival: str, mark: int, contender: str = "policy"
+) -> Reached | None:
+    """Return how many times a rival's reward a contender earns before a mark."""
+    if not _is_reached(found, mark, rival, contender):
+        return None
+    times = found.over(rival, mark, contender)
+    interval = f", {times.low:.2f}..{times.high:.2f}" if np.isfinite(times.low) else ""
+    return Reached(times.estimate, f"worst {times.worst:.2f}, median {times.median:.2f}{interval}")
+
+
+def over_foundation(
+    found: LearnResults, *, mark: int, of_seeds: Literal["median", "worst"]
+) -> Reached | None:
+    """Return how many times the greedy foundation's reward the median or worst seed earns."""
+    if not _is_reached(found, mark, "foundation", "policy"):
+        return None
+    times = found.over("foundation", mark)
+    return Reached(times.median if of_seeds == "median" else times.worst, f"mean {times}")
+
+
+def over_in_quarter(found: LearnResults, *, rival: str, quarter: int) -> Reached | None:
+    """Return how many times a rival's reward the policy earns in a quarter of the run."""
+    if not _is_reached(found, found.banners, rival, "policy"):
+        return None
+    times = ratio(found.quarter("policy", quarter), found.quarter(rival, quarter))
+    return Reached(times.estimate, f"worst {times.worst:.3f}")
+
+
+def loss(
+    found: LearnResults, *, contender: str, start: int, end: int, beside: str = "policy"
+) -> Reached | None:
+    """Return the share of reward that a variant loses between two visits."""
+    if not _is_reached(found, end, contender, beside):
+        return None
+    times = ratio(found.between(contender, start, end), found.between(beside, start, end))
+    return Reached(1.0 - times.estimate, f"worst {1.0 - times.worst:.3f}")
+
+
+def covered(found: LearnResults, *, contender: str = "policy") -> Reached | None:
+    """Return how many products a contender's greedy fives hold, the oracle's number beside."""
+    if contender not in found.contenders:
+        return None
+    value = found.covered(contender)
+    best = f"oracle {np.mean(found.oracle_covered):.0f}" if found.oracle_covered else ""
+    return None if value is None else Reached(value, best)
+
+
+def outside(found: LearnResults) -> Reached | None:
+    """Return the share of the policy's probability that lies outside the candidates."""
+    value = found.outside("policy")
+    return None if value is None else Reached(value)
+
+
+def recovered(found: LearnResults, *, moment: int) -> Reached | None:
+    """Return the share of the reward lost when tastes moved that came back by the end.
+
+    Means over seeds of shares of the oracle: the last quarter before, the thousand visits after,
+    the last 2,500.
+    """
+    if not _is_reached(found, moment + _SETTLING + _END, "policy"):
+        return None
+    before, after, end = (
+        float(shares.mean())
+        for shares in (
+            found.before("policy", moment),
+            found.between("policy", moment, moment + _SETTLING),
+            found.between("policy", found.banners - _END, found.banners),
+        )
+    )
+    beside = f"{before:.3f}, {after:.3f}, {end:.3f}"
+    return Reached((end - after) / (before - after) if before > after else float("nan"), beside)
+
+
+def _is_reached(found: LearnResults, mark: int, *contenders: str) -> bool:
+    return mark <= found.banners and set(contenders) <= set(found.contenders)
+
+
+def _shares(part: str, products: str, bounds: Mapping[int, tuple[float, float]]) -> Iterator[Must]:
+    for mark, (must, aim) in bounds.items():
+        what = f"share of the oracle at {mark:,}, {products} products"
+        yield Must(what, part, partial(share, mark=mark), must, aim)
+
+
+def _over(
+    part: str, rival: str, marks: tuple[int, ...], must: float, aim: float, where: str
+) -> Iterator[Must]:
+    for mark in marks:
+        what = f"over {rival} at {mark:,}, {where}"
+        yield Must(what, part, partial(over, rival=rival, mark=mark), must, aim)
+
+
+def _musts() -> Iterator[Must]:
+    yield from _shares("synthetic", "1,000", {1_000: (0.20, 0.33), 5_000: (0.40, 0.48)})
+    yield from _shares("synthetic", "1,000", {20_000: (0.52, 0.60)})
+    yield from _shares("synthetic-100k", "1,000", {100_000: (0.57, 0.66)})
+    yield from _shares("large", "10,000", {20_000: (0.40, 0.50), 50_000: (0.48, 0.60)})
+    for world in ("synthetic", "aisles"):
+        for rival in LINEAR:
+            yield from _over(world, rival, _EARLY, 0.97, 1.1, world)
+        yield from _over(f"{world}-50k", "base", (50_000,), 0.97, 1.05, world)
+    yield from _over("synthetic", "vowpal_wabbit", (20_000,), 1.3, 1.6, "synthetic")
+    greedy = partial(over_foundation, mark=20_000)
+    what = "over the greedy foundation at 20,000, {} seed"
+    yield Must(what.format("median"), "synthetic", partial(greedy, of_seeds="median"), 2.0, 2.8)
+    yield Must(what.format("worst"), "synthetic", partial(greedy, of_seeds="worst"), 1.5, 2.0)
+    frozen = partial(over_in_quarter, rival="foundation")
+    what = "over the greedy foundation, {} quarter, grocer"
+    yield Must(what.format("first"), "grocer", partial(frozen, quarter=_FIRST), 0.98, 1.0)
+    yield Must(what.format("last"), "grocer", partial(frozen, quarter=_LAST), 1.02, 1.05)
+    own = partial(over_in_quarter, rival="own_frequent", quarter=_LAST)
+    yield Must("over own_frequent, last quarter, grocer", "grocer", own, 1.04, 1.08)
+    what = "distinct products in the greedy five of 1,000 visits after {}"
+    yield Must(what.format("20,000"), "synthetic", covered, 45, 100)
+    yield Must(what.format("100,000"), "synthetic-100k", covered, 45, 100)
+    yield Must("the same in aisles after 20,000", "aisles", covered)
+    yield Must("mass outside the candidates, 10,000 products", "large", outside)
+    late = partial(loss, start=15_000, end=20_000)
+    stale = partial(late, contender="policy:stale=16")
+    yield Must("loss at 20,000, weights 16 batches stale", "ring", stale, 0.15, 0.05, is_loss=True)
+    stale = partial(late, contender="policy:stale=64")
+    yield Must("loss at 20,000, weights 64 batches stale", "ring", stale, is_loss=True)
+    slow = partial(late, contender="policy:settle_seconds=3600")
+    yield Must("loss at 20,000, settlement after 1 h", "ring", slow, is_loss=True)
+    bad = partial(loss, contender=f"policy:bad_batch={BAD}", start=BAD, end=BAD + _AFTER_BAD)
+    yield Must("loss over 2,000 banners after a bad batch", "ring", bad, 0.10, is_loss=True)
+    pairs = partial(over, rival="policy", mark=50_000, contender=BY_PAIRS)
+    yield Must("with pairs over without, strong complements, 50,000", "complements", pairs, 1.10)
+    drift = partial(recovered, moment=DRIFT)
+    yield Must("recovered 20,000 banners after tastes moved", "drift", drift, 0.80)
+
+
+MUSTS: Final = tuple(_musts())
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A must and what became of it."""
+
+    must: Must
+    reached: Reached | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """Return what is to be said."""
+        return self.must.verdict(self.reached)
+
+    def row(self) -> dict[str, object]:
+        """Return it for people and programs."""
+        reached, must = self.reached, self.must
+        return {
+            "what": must.what,
+            "must": _bound(must.must, is_loss=must.is_loss),
+            "aim": _bound(must.aim, is_loss=must.is_loss),
+            "reached": "" if reached is None else _number(reached.value),
+            "beside": "" if reached is None else reached.beside,
+            "verdict": self.verdict,
+        }
+
+
+def judged(results: Mapping[str, LearnResults]) -> list[Judged]:
+    """Return every must of the parts that were played, by the names of the parts."""
+    return [
+        Judged(must, must.measure(results[must.part])) for must in MUSTS if must.part in results
+    ]
+
+
+def _bound(bound: float | None, *, is_loss: bool) -> str:
+    if bound is None:
+        return ""
+    return f"{'<=' if is_loss else '>='} {_number(bound)}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 10 else f"{value:.3f}"
