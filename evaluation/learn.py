@@ -1,21 +1,19 @@
 """`quintet learn`: contenders seed by seed, on the same shoppers with the same random numbers."""
 
-import multiprocessing
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
-from queue import Empty
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from rich.progress import Progress, TaskID
 
 from evaluation.contenders import Start, maker
 from evaluation.coverage import COVERED_OVER, covered, outside
+from evaluation.processes import Told, in_processes
 from evaluation.results import MOST_BINS, LearnResults, Run, in_bins
 from evaluation.shop import Rival, Shop, Situation
 from policy.serving import ServingPolicy
@@ -30,7 +28,6 @@ BIN_BANNERS: Final = 250
 ORACLE_EVERY: Final = 10
 _PSEUDONYMS: Final = b"closed loop"
 _STEPS: Final = 1000
-_LISTEN_SECONDS: Final = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +54,6 @@ class Study:
     households: str = ""
 
 
-class Told(Protocol):
-    """Takes progress: what is being done, and the share done in [0, 1]."""
-
-    def __call__(self, what: str, done: float) -> None:
-        """Take it."""
-
-
 def learn(study: Study, *, processes: int, progress: Progress) -> LearnResults:
     """Play every contender in the shop of every seed.
 
@@ -73,11 +63,11 @@ def learn(study: Study, *, processes: int, progress: Progress) -> LearnResults:
         progress: where people see how far it is.
     """
     bin_banners = min(BIN_BANNERS, max(ORACLE_EVERY, study.banners // MOST_BINS * ORACLE_EVERY))
+    play, told = partial(_play_seed, study, bin_banners), _Shown(progress).tell
     if processes == 1 or len(study.seeds) == 1:
-        shown = _Shown(progress)
-        found = [_play_seed(study, seed, bin_banners, shown.tell) for seed in study.seeds]
+        found = [play(seed, told) for seed in study.seeds]
     else:
-        found = _in_processes(study, bin_banners, processes, progress)
+        found = in_processes(play, study.seeds, processes=processes, told=told)
     return LearnResults(
         world=study.world,
         products=found[0].products,
@@ -102,7 +92,7 @@ class _Seed:
     runs: tuple[Run, ...]
 
 
-def _play_seed(study: Study, seed: int, bin_banners: int, told: Told) -> _Seed:
+def _play_seed(study: Study, bin_banners: int, seed: int, told: Told) -> _Seed:
     shop = Shop(study.open_world(seed), RewardSpecification())
 
     def training(done: float, text: str) -> None:
@@ -198,49 +188,6 @@ class _Shown:
         if what not in self.tasks:
             self.tasks[what] = self.progress.add_task(what, total=1.0)
         self.progress.update(self.tasks[what], completed=done)
-
-
-def _in_processes(
-    study: Study, bin_banners: int, processes: int, progress: Progress
-) -> list[_Seed]:
-    context, shown = multiprocessing.get_context("spawn"), _Shown(progress)
-    with context.Manager() as manager, _pool(processes, context) as pool:
-        news = manager.Queue()
-        futures = [
-            pool.submit(_play_seed, study, seed, bin_banners, _Telling(news))
-            for seed in study.seeds
-        ]
-        while not _all_over(futures):
-            try:
-                shown.tell(*news.get(timeout=_LISTEN_SECONDS))
-            except Empty:
-                continue
-        return [future.result() for future in futures]
-
-
-@contextmanager
-def _pool(processes: int, context: Any) -> Iterator[ProcessPoolExecutor]:  # noqa: ANN401
-    pool = ProcessPoolExecutor(processes, mp_context=context)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _all_over(futures: Sequence[Future[_Seed]]) -> bool:
-    return all(each.done() for each in futures) or any(
-        each.done() and each.exception() is not None for each in futures
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Telling:
-    """Sends progress to the process that shows it."""
-
-    news: Any
-
-    def __call__(self, what: str, done: float) -> None:
-        self.news.put((what, done))
 
 
 def past_orders(shop: Shop) -> list[PastOrder]:

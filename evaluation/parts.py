@@ -96,7 +96,7 @@ PARTS: Final = (
 )  # fmt: skip
 """What all musts together take: under three hours on two cores."""
 _SMOKED: Final = {"synthetic": ("foundation", "linucb_hybrid", "policy"), "drift": ("policy",)}
-_SMOKE_SHOP: Final = "shoppers=200,past=2000"
+_SMOKE_SHOP: Final = "shoppers=100,past=1000"
 
 
 def smoke() -> tuple[Part, ...]:

@@ -1,7 +1,9 @@
 """Learning curves as one self-contained page."""
 
+from collections.abc import Mapping, Sequence
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +12,11 @@ if TYPE_CHECKING:
     from evaluation.results import LearnResults
 
 _POINTS: Final = 60
+_STYLE: Final = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse}td,th{text-align:left;padding:.15rem .8rem .15rem 0;"
+    "border-bottom:1px solid #ddd}"
+)
 
 
 def write_plot(results: "LearnResults", path: Path) -> None:
@@ -17,6 +24,43 @@ def write_plot(results: "LearnResults", path: Path) -> None:
 
     The policy's band reaches from its worst seed to its best.
     """
+    _figure(results).write_html(path, include_plotlyjs=True)
+
+
+def write_page(
+    title: str,
+    rows: Sequence[Mapping[str, object]],
+    parts: Mapping[str, "LearnResults"],
+    path: Path,
+) -> None:
+    """Write a table and the curves of several studies as HTML that needs no other host.
+
+    Args:
+        title: of the page.
+        rows: of the table, all with the keys of the first.
+        parts: results by the name of the study.
+        path: of the page.
+    """
+    heads = "".join(f"<th>{escape(name)}</th>" for name in (rows[0] if rows else ()))
+    lines = "".join(
+        f"<tr>{''.join(f'<td>{escape(str(value))}</td>' for value in row.values())}</tr>\n"
+        for row in rows
+    )
+    curves = "".join(
+        f"<h2>{escape(name)}</h2>\n"
+        + _figure(results).to_html(full_html=False, include_plotlyjs=number == 0)
+        for number, (name, results) in enumerate(parts.items())
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
+        f"</title><style>{_STYLE}</style></head><body>\n<h1>{escape(title)}</h1>\n"
+        f"<table><tr>{heads}</tr>\n{lines}</table>\n{curves}</body></html>\n",
+        encoding="utf-8",
+    )
+
+
+def _figure(results: "LearnResults") -> Any:  # noqa: ANN401 - plotly is not typed
     from plotly import graph_objects
 
     figure = graph_objects.Figure()
@@ -33,14 +77,19 @@ def write_plot(results: "LearnResults", path: Path) -> None:
             x=ends, y=curves.mean(axis=0), name=name, mode="lines", line={"width": width}
         )
     figure.update_layout(
-        title=f"{results.world}, {results.products:,} products: share of the best possible reward "
-        f"while learning, mean of {len(results.seeds)} seeds",
+        title=f"{_where(results)}: share of the best possible reward while learning, mean of "
+        f"{len(results.seeds)} seeds",
         xaxis_title="banners",
         yaxis_title="share of the oracle's expected reward",
         yaxis_rangemode="tozero",
         template="plotly_white",
     )
-    figure.write_html(path, include_plotlyjs=True)
+    return figure
+
+
+def _where(results: "LearnResults") -> str:
+    told = (results.world, results.knobs, f"{results.products:,} products")
+    return ", ".join(filter(None, told))
 
 
 def _coarse(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -9,6 +9,7 @@ import typer
 
 from cli.commands.ring import WorldOption
 from cli.errors import BadUsage
+from cli.musts import MustsOptions, play_musts
 from cli.output import Output, table
 from cli.settings import Settings
 
@@ -48,15 +49,36 @@ def learn(
     compare: Annotated[
         Path | None, typer.Option(help="results of an earlier run to compare with")
     ] = None,
+    musts: Annotated[
+        bool, typer.Option("--musts", help="play everything that must hold; goes on where it ended")
+    ] = False,
+    parts: Annotated[
+        str, typer.Option(help="of the musts, comma-separated; a wrong one is answered with all")
+    ] = "",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="play kept parts of the musts too")
+    ] = False,
+    smoke: Annotated[bool, typer.Option("--smoke", help="the musts in tiny: all works?")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="fail where a must is not met")] = False,
 ) -> None:
     """Play the ring's own learner against its rivals, without the wire.
 
     Everybody meets the same shoppers with the same random numbers. The table shows shares of the
     best possible expected reward, over the last quarter before each mark.
 
+    With --musts everything that must hold of the policy is played, part by part, and judged in one
+    table; the options that describe a single study do not count then. What a part found is kept in
+    the data directory, so that the command, called again, goes on with the next.
+
     Example: quintet learn --world synthetic --rivals policy,linucb --seeds 0,1,2 --plot learn.html
     """
     import msgspec
+
+    if musts or smoke:
+        chosen = tuple(filter(None, parts.split(",")))
+        options = MustsOptions(processes, chosen, fresh, smoke, strict, page=plot)
+        play_musts(settings, output, options)
+        return
 
     from evaluation.contenders import USUAL
     from evaluation.learn import Study
