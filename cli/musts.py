@@ -64,10 +64,11 @@ def play_musts(settings: Settings, output: Output, options: MustsOptions) -> Non
     page = options.page or kept / "musts.html"
     write_page(title, rows, results, page)
     output.say(f"curves in {page}, results in {kept}")
-    output.result({"musts": rows, "parts": list(results)}, table(title, rows))
+    told = {"musts": [each.told() for each in found], "parts": list(results)}
+    output.result(told, table(title, rows))
     wrong = [each.must.what for each in found if each.verdict in {"not met", "not played"}]
     if options.strict and wrong:
-        raise CommandFailed(f"{len(wrong)} musts are not met: {'; '.join(wrong)}")
+        raise CommandFailed(f"{len(wrong)} musts are not met or not played: {'; '.join(wrong)}")
 
 
 def _chosen(options: MustsOptions) -> tuple["Part", ...]:

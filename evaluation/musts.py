@@ -228,8 +228,22 @@ class Judged:
         """Return what is to be said."""
         return self.must.verdict(self.reached)
 
+    def told(self) -> dict[str, object]:
+        """Return it for programs."""
+        reached, must = self.reached, self.must
+        return {
+            "what": must.what,
+            "part": must.part,
+            "must": must.must,
+            "aim": must.aim,
+            "is_loss": must.is_loss,
+            "reached": None if reached is None else reached.value,
+            "beside": "" if reached is None else reached.beside,
+            "verdict": self.verdict,
+        }
+
     def row(self) -> dict[str, object]:
-        """Return it for people and programs."""
+        """Return it for people."""
         reached, must = self.reached, self.must
         return {
             "what": must.what,

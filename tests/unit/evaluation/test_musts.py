@@ -1,0 +1,264 @@
+"""What must hold: each measure on made-up results, the verdicts, and parts that are kept."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from evaluation import musts
+from evaluation.contenders import maker
+from evaluation.knobs import read_knobs
+from evaluation.musts import MUSTS, Judged, Must, Reached, judged
+from evaluation.parts import PARTS, Part, PartsFolder, play, smoke
+from evaluation.plot import write_page
+from evaluation.results import LearnResults, Run
+
+BIN = 250
+PART = Part("tiny", "synthetic", (1, 2), 4_000, ("rival", "policy"))
+
+
+def results(banners: int = 4_000, **earned: Callable[[int, int], float]) -> LearnResults:
+    """Two seeds in which the oracle earns 1 always; contenders what they do by seed and banner."""
+    bins = range(0, banners, BIN)
+    return LearnResults(
+        world="synthetic",
+        products=1_000,
+        banners=banners,
+        bin_banners=BIN,
+        seeds=(1, 2),
+        oracle=((1.0,) * len(bins),) * 2,
+        runs=tuple(
+            Run(
+                contender=name,
+                seed=seed,
+                earned=tuple(of(seed, start) for start in bins),
+                distinct=9,
+                milliseconds=1.0,
+                covered=40 + 10 * seed,
+                outside=0.1 * seed,
+            )
+            for name, of in earned.items()
+            for seed in (1, 2)
+        ),
+        oracle_covered=(100, 120),
+    )
+
+
+def steady(value: float) -> Callable[[int, int], float]:
+    return lambda _seed, _start: value
+
+
+def by_seed(first: float, second: float) -> Callable[[int, int], float]:
+    return lambda seed, _start: first if seed == 1 else second
+
+
+def test_the_share_is_the_mean_of_the_seeds_with_the_worst_beside() -> None:
+    found = results(policy=by_seed(0.4, 0.6))
+
+    assert musts.share(found, mark=2_000) == Reached(0.5, "worst 0.400")
+
+
+def test_over_a_rival_is_a_ratio_with_its_seeds_beside() -> None:
+    found = results(policy=by_seed(0.4, 0.6), rival=steady(0.25))
+
+    reached = musts.over(found, rival="rival", mark=2_000)
+    assert reached is not None
+    assert reached.value == pytest.approx(2.0)
+    assert reached.beside.startswith("worst 1.60, median 2.00")
+
+
+def test_over_the_foundation_the_median_and_the_worst_seed_are_asked_for() -> None:
+    found = results(policy=by_seed(0.4, 0.6), foundation=steady(0.2))
+
+    for of_seeds, value in (("median", 2.5), ("worst", 2.0)):
+        reached = musts.over_foundation(found, mark=2_000, of_seeds=of_seeds)  # type: ignore[arg-type]
+        assert reached is not None
+        assert reached.value == pytest.approx(value)
+
+
+def test_a_quarter_is_compared_with_the_same_quarter() -> None:
+    found = results(policy=lambda _, start: 0.5 if start < 1_000 else 0.6, foundation=steady(0.5))
+
+    first, last = (
+        musts.over_in_quarter(found, rival="foundation", quarter=number) for number in (0, 3)
+    )
+    assert first is not None
+    assert last is not None
+    assert (first.value, last.value) == pytest.approx((1.0, 1.2))
+
+
+def test_a_loss_is_of_the_banners_asked_for() -> None:
+    def worse(_: int, start: int) -> float:
+        return 0.4 if 1_000 <= start < 2_000 else 0.5
+
+    found = results(**{"policy": steady(0.5), "policy:stale=1": worse})
+
+    within = musts.loss(found, contender="policy:stale=1", start=1_000, end=2_000)
+    after = musts.loss(found, contender="policy:stale=1", start=2_000, end=3_000)
+    assert within is not None
+    assert after is not None
+    assert (within.value, after.value) == pytest.approx((0.2, 0.0))
+
+
+def test_what_came_back_after_a_drift_is_a_share_of_what_was_lost() -> None:
+    def moved(_: int, start: int) -> float:
+        if start < 2_000:
+            return 0.6
+        return 0.2 if start < 3_000 else 0.5
+
+    found = results(banners=8_000, policy=moved)
+
+    reached = musts.recovered(found, moment=2_000)
+    assert reached == Reached(pytest.approx(0.75), "0.600, 0.200, 0.500")  # type: ignore[arg-type]
+
+
+def test_where_nothing_was_lost_nothing_can_come_back() -> None:
+    found = results(banners=8_000, policy=steady(0.5))
+
+    reached = musts.recovered(found, moment=2_000)
+    assert Must("drift", "tiny", musts.share, 0.8).verdict(reached) == "not played"
+
+
+def test_coverage_is_told_beside_the_oracles() -> None:
+    found = results(policy=steady(0.5))
+
+    assert musts.covered(found, after=4_000) == Reached(55.0, "oracle 110")
+    assert musts.outside(found) == Reached(pytest.approx(0.15))  # type: ignore[arg-type]
+    assert musts.covered(found, after=20_000) is None
+
+
+def test_what_was_not_played_is_not_judged() -> None:
+    found = results(policy=steady(0.5))
+
+    assert musts.share(found, mark=5_000) is None
+    assert musts.over(found, rival="rival", mark=1_000) is None
+    assert musts.over_foundation(found, mark=1_000, of_seeds="worst") is None
+    assert musts.over_in_quarter(found, rival="rival", quarter=0) is None
+    assert musts.loss(found, contender="policy:stale=1", start=0, end=1_000) is None
+    assert musts.recovered(found, moment=1_000) is None
+    assert musts.outside(results(rival=steady(0.5))) is None
+
+
+@pytest.mark.parametrize(
+    ("reached", "gain", "loss"),
+    [(0.1, "not met", "aim met"), (0.5, "must met", "must met"), (0.9, "aim met", "not met")],
+)
+def test_a_verdict_knows_gains_from_losses(reached: float, gain: str, loss: str) -> None:
+    must = Must("", "", musts.share, must=0.4, aim=0.8)
+
+    assert must.verdict(Reached(reached)) == gain
+    assert replace(must, must=0.8, aim=0.4, is_loss=True).verdict(Reached(reached)) == loss
+    assert replace(must, must=None, aim=None).verdict(Reached(reached)) == "shown"
+    assert replace(must, aim=None).verdict(Reached(0.9)) == "must met"
+
+
+def test_a_verdict_stands_in_one_line() -> None:
+    must = Must("loss", "tiny", musts.share, must=0.15, aim=0.05, is_loss=True)
+
+    line = Judged(must, Reached(0.1234, "worst 0.2")).row()
+
+    assert line == {
+        "what": "loss", "must": "<= 0.150", "aim": "<= 0.050", "reached": "0.123",
+        "beside": "worst 0.2", "verdict": "must met",
+    }  # fmt: skip
+    assert Judged(must, None).row()["verdict"] == "not played"
+    assert Judged(must, Reached(0.1234)).told()["reached"] == 0.1234
+
+
+def test_every_must_has_a_part_that_can_tell_it() -> None:
+    """The parts as planned, with made-up figures, leave no must unplayed."""
+    played = {
+        part.name: msgspec.structs.replace(
+            results(
+                part.banners,
+                **{
+                    name: (lambda _, start: 0.3 if 20_000 <= start < 21_000 else 0.5)
+                    for name in part.contenders
+                },
+            ),
+            world=part.world,
+        )
+        for part in PARTS
+    }
+
+    found = judged(played)
+
+    assert len(found) == len(MUSTS)
+    assert {each.must.what for each in found if each.verdict == "not played"} == set()
+    assert len({each.must.what for each in found}) == len(MUSTS)
+    assert {must.part for must in MUSTS} == {part.name for part in PARTS}
+
+
+@pytest.mark.parametrize("part", [*PARTS, *smoke()], ids=lambda part: f"{part.name} {part.banners}")
+def test_every_part_can_be_played(part: Part) -> None:
+    for name in part.contenders:
+        maker(name)
+    read_knobs(part.world, part.knobs)
+
+
+def test_a_part_that_was_played_is_not_played_again(tmp_path: Path) -> None:
+    found = results(rival=steady(0.2), policy=steady(0.5))
+    again, asked = replace(PART, name="again"), []
+
+    def learn(part: Part) -> LearnResults:
+        asked.append(part.name)
+        if part is again and asked.count("again") == 1:
+            raise KeyboardInterrupt
+        return found
+
+    with pytest.raises(KeyboardInterrupt):
+        list(play([PART, again], PartsFolder(tmp_path), learn))
+    assert list(play([PART, again], PartsFolder(tmp_path), learn)) == [
+        (PART, found),
+        (again, found),
+    ]
+    assert asked == ["tiny", "again", "again"]
+
+    PartsFolder(tmp_path).forget([PART])
+    list(play([PART, again], PartsFolder(tmp_path), learn))
+    assert asked == ["tiny", "again", "again", "tiny"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"banners": 5_000},
+        {"seeds": (1, 3)},
+        {"knobs": "bots=.1"},
+        {"products": 300},
+        {"world": "aisles"},
+        {"contenders": ("rival", "policy:stale=1")},
+        {"households": "even"},
+    ],
+    ids=str,
+)
+def test_results_of_another_study_are_played_anew(tmp_path: Path, other: dict[str, object]) -> None:
+    folder = PartsFolder(tmp_path)
+    folder.keep(PART, results(rival=steady(0.2), policy=steady(0.5)))
+
+    assert folder.found(PART) is not None
+    assert folder.found(replace(PART, **other)) is None  # type: ignore[arg-type]
+
+
+def test_a_damaged_file_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / "tiny.json").write_text('{"world": "synth')
+
+    assert PartsFolder(tmp_path).found(PART) is None
+
+
+def test_one_page_holds_the_table_and_the_curves_of_all_parts(tmp_path: Path) -> None:
+    found = results(rival=steady(0.2), policy=steady(0.5))
+    rows = [Judged(Must("<share>", "tiny", partial(musts.share, mark=1_000), 0.4), None).row()]
+
+    write_page("musts", rows, {"one": found, "two": found}, tmp_path / "new" / "page.html")
+
+    page = (tmp_path / "new" / "page.html").read_text()
+    assert "&lt;share&gt;" in page
+    assert page.count("Plotly.newPlot(") >= 2
+    assert page.count("plotly.js v") == 1
+    assert "<script src=" not in page
+    assert "<h2>one</h2>" in page
+    assert "<h2>two</h2>" in page
