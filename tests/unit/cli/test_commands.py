@@ -176,6 +176,11 @@ def test_the_version_is_printed(call: Call) -> None:
         ["policies", "show", "one"],
         ["learn", "--seeds", "x"],
         ["learn", "--rivals", "policy,nobody"],
+        ["learn", "--rivals", "policy:patience=1"],
+        ["learn", "--knobs", "gravity=1"],
+        ["learn", "--knobs", "bots=2"],
+        ["learn", "--world", "grocer", "--knobs", "bots=.1"],
+        ["learn", "--musts", "--parts", "everything"],
         ["learn", "--compare", "nowhere.json"],
     ],
 )
@@ -416,3 +421,42 @@ def test_learn_plays_every_rival_and_writes_curves(call: Call, tmp_path: Path) -
     assert [run["contender"] for run in done.json["runs"]] == ["foundation", "linucb", "policy"]
     assert json.loads(results.read_text()) == done.json
     assert "<script src=" not in plot.read_text()
+
+
+def test_learn_varies_the_policy_and_the_world(call: Call, tmp_path: Path) -> None:
+    results = tmp_path / "learn.json"
+
+    done = call(
+        "learn", "--banners", 256, "--seeds", "3", "--products", 60, "--json", "--rivals",
+        "policy,policy:weight=0+stale=1", "--knobs", "past=300,shoppers=20,bots=.1",
+        "--results", results,
+    )  # fmt: skip
+
+    assert done.status == 0, done.err
+    found = json.loads(results.read_text())
+    assert found["knobs"] == "past=300,shoppers=20,bots=.1"
+    assert [run["contender"] for run in found["runs"]] == ["policy", "policy:weight=0+stale=1"]
+    assert all(0 < run["covered"] <= 60 and run["outside"] is None for run in found["runs"])
+    assert 0 < found["oracle_covered"][0] <= 60
+
+
+def test_the_musts_in_tiny_are_played_once_and_judged(call: Call, tmp_path: Path) -> None:
+    done = call("learn", "--smoke", "--data-dir", tmp_path, "--json")
+
+    assert done.status == 0, done.err
+    kept = tmp_path / "learn" / "smoke"
+    assert {path.name for path in kept.iterdir()} == {"synthetic.json", "drift.json", "musts.html"}
+    assert done.json["parts"] == ["synthetic", "drift"]
+    by_what = {must["what"]: must for must in done.json["musts"]}
+    played = by_what["over linucb_hybrid at 1,000, synthetic"]
+    assert played["reached"] > 0
+    assert played["verdict"] in {"not met", "must met", "aim met"}
+    assert by_what["over linucb_hybrid at 2,000, synthetic"]["verdict"] == "not played"
+
+    begun = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.json")}
+    again = call("learn", "--smoke", "--data-dir", tmp_path, "--json", "--strict")
+
+    assert again.status == 1  # most musts cannot be judged on so few banners
+    assert "not met or not played" in again.err
+    assert again.json == done.json
+    assert {path.name: path.stat().st_mtime_ns for path in kept.glob("*.json")} == begun
