@@ -39,8 +39,8 @@ check: setup ## lint, format, types, import rules, dependencies, spelling
 bench: setup system ## speed against the empty endpoint and the ordinary build: [ARGS="--rounds 5"]
 	$(PYTHON) -m load.bench $(ARGS)
 
-learn: setup ## the policy against its rivals without the wire: [WORLD=synthetic|aisles]
-	$(QUINTET) learn --world $(if $(filter grocer,$(WORLD)),synthetic,$(WORLD)) $(ARGS)
+learn: setup ## what must hold of the policy, played against its rivals without the wire: [ARGS="--parts aisles --fresh"]
+	$(QUINTET) learn --musts --processes 2 $(ARGS)
 
 schemas: setup ## write the JSON Schema of every message
 	$(PYTHON) -m schemas

@@ -97,6 +97,7 @@ def _play(
     learner = LearnerSettings(batch_banners=settings.batch_banners)
     open_world = partial(_world_of, settings.data_dir / "cache")
     results: dict[str, LearnResults] = {}
+    new: set[str] = set()
     with output.progress() as progress:
         task = progress.add_task("parts", total=len(parts))
 
@@ -106,12 +107,14 @@ def _play(
             found = learn(study, processes=processes, progress=progress)
             for other in set(progress.task_ids) - {task}:
                 progress.remove_task(other)
+            new.add(part.name)
             return found
 
         for part, found in play(parts, folder, played):
             results[part.name] = found
             progress.advance(task)
-            output.say(f"{part.name}: there, {len(results)} of {len(parts)} parts")
+            how = "played" if part.name in new else "kept from before (--fresh plays it again)"
+            output.say(f"{part.name}: {how}; {len(results)} of {len(parts)} parts")
     return results
 
 

@@ -67,18 +67,20 @@ def learn(
     best possible expected reward, over the last quarter before each mark.
 
     With --musts everything that must hold of the policy is played, part by part, and judged in one
-    table; the options that describe a single study do not count then. What a part found is kept in
-    the data directory, so that the command, called again, goes on with the next.
+    table. What a part found is kept in the data directory, so that the command, called again, goes
+    on with the next; when the policy has changed since, --fresh plays all of them again.
 
     Example: quintet learn --world synthetic --rivals policy,linucb --seeds 0,1,2 --plot learn.html
     """
     import msgspec
 
     if musts or smoke:
+        _refuse("--musts", rivals=rivals, knobs=knobs, results=results, compare=compare)
         chosen = tuple(filter(None, parts.split(",")))
         options = MustsOptions(processes, chosen, fresh, smoke, strict, page=plot)
         play_musts(settings, output, options)
         return
+    _refuse("a single study, without --musts,", parts=parts, fresh=fresh, strict=strict)
 
     from evaluation.contenders import USUAL
     from evaluation.learn import Study
@@ -115,6 +117,13 @@ def learn(
     output.result(found, table(title, found.rows()))
     if earlier is not None:
         output.people.print(table(f"changes since {compare}", found.changes(earlier)))
+
+
+def _refuse(asked: str, **options: object) -> None:
+    """Raise BadUsage where an option is given that what is asked for has no use for."""
+    given = [f"--{name}" for name, value in options.items() if value]
+    if given:
+        raise BadUsage(f"{asked} takes no {', '.join(given)}")
 
 
 def _world_of(

@@ -181,6 +181,8 @@ def test_the_version_is_printed(call: Call) -> None:
         ["learn", "--knobs", "bots=2"],
         ["learn", "--world", "grocer", "--knobs", "bots=.1"],
         ["learn", "--musts", "--parts", "everything"],
+        ["learn", "--musts", "--rivals", "policy"],
+        ["learn", "--strict"],
         ["learn", "--compare", "nowhere.json"],
     ],
 )
@@ -458,5 +460,6 @@ def test_the_musts_in_tiny_are_played_once_and_judged(call: Call, tmp_path: Path
 
     assert again.status == 1  # most musts cannot be judged on so few banners
     assert "not met or not played" in again.err
+    assert "kept from before" in again.err
     assert again.json == done.json
     assert {path.name: path.stat().st_mtime_ns for path in kept.glob("*.json")} == begun
