@@ -1,10 +1,13 @@
 """Contenders are varied by name, and what cannot be meant is answered with what can."""
 
+from typing import get_type_hints
+
 import pytest
 
 from evaluation.contenders import maker
 from evaluation.errors import NotationNotReadable
 from evaluation.notation import read_settings
+from evaluation.rivals import RingConditions
 from evaluation.variants import read_variant
 from trainer.learner import LearnerSettings
 from trainer.reward_model import RewardModelSettings
@@ -64,3 +67,12 @@ def test_what_cannot_be_meant_is_refused_with_what_can(name: str, said: str) -> 
 
 def test_a_value_or_none_is_read_as_the_value() -> None:
     assert read_settings(["a=3"], {"a": int | None}) == {"a": 3}
+
+
+def test_no_key_means_two_things() -> None:
+    learner, model, ring = (
+        set(get_type_hints(each)) for each in (LearnerSettings, RewardModelSettings, RingConditions)
+    )
+
+    assert not learner & model
+    assert not (learner | model) & ring
