@@ -12,7 +12,7 @@ from evaluation.results import LearnResults, ratio
 
 Verdict = Literal["aim met", "must met", "not met", "shown", "not played"]
 _EARLY: Final = (1_000, 2_000, 5_000, 10_000, 20_000)
-_FIRST, _LAST = 0, 3
+_FIRST, _SECOND, _LAST = 0, 1, 3
 _SETTLING: Final = 1_000
 _END: Final = 2_500
 _AFTER_BAD: Final = 2_000
@@ -189,6 +189,7 @@ def _musts() -> Iterator[Must]:
     frozen = partial(over_in_quarter, rival="foundation")
     what = "over the greedy foundation, {} quarter, grocer"
     yield Must(what.format("first"), "grocer", partial(frozen, quarter=_FIRST), 0.98, 1.0)
+    yield Must(what.format("second"), "grocer", partial(frozen, quarter=_SECOND))
     yield Must(what.format("last"), "grocer", partial(frozen, quarter=_LAST), 1.02, 1.05)
     own = partial(over_in_quarter, rival="own_frequent", quarter=_LAST)
     yield Must("over own_frequent, last quarter, grocer", "grocer", own, 1.04, 1.08)
