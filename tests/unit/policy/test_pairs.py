@@ -49,10 +49,14 @@ def test_a_category_with_itself_is_no_pair_and_a_foundation_has_none() -> None:
     assert strongest_pairs(table(), [], count=10) == []
 
 
-def test_categories_that_share_a_group_are_named_together() -> None:
-    twin = next(f"twin{n}" for n in range(10_000) if group(f"twin{n}") == group("Soap"))
+def test_a_group_of_several_categories_is_called_by_the_two_of_most_products() -> None:
+    alike = [f"twin{n}" for n in range(10_000) if group(f"twin{n}") == group("Soap")]
+    few, many = alike[:2]
     weights = table(("Soap", "Pasta", 1.0))
+    shelf = [*SHELF, product(9, many), product(10, many)]
 
-    found = strongest_pairs(weights, [*SHELF, product(9, twin)], count=10)
+    two = strongest_pairs(weights, shelf, count=10)
+    three = strongest_pairs(weights, [*shelf, product(11, few)], count=10)
 
-    assert found == [CategoryPair("Pasta", f"Soap or {twin}", 1.0)]
+    assert two == [CategoryPair("Pasta", f"{many} or Soap", 1.0)]
+    assert three == [CategoryPair("Pasta", f"{many} or Soap …", 1.0)]
