@@ -13,12 +13,15 @@ from typing import Any, Final, Protocol
 import numpy as np
 from rich.progress import Progress, TaskID
 
+from evaluation import rivals
 from evaluation.contenders import CONTENDERS, Start
 from evaluation.results import MOST_BINS, LearnResults, Run, in_bins
 from evaluation.shop import Rival, Shop
+from policy.pairs import CategoryPair
 from policy.serving import ServingPolicy
 from rewards.specification import RewardSpecification
 from schemas.identity import user_key
+from schemas.products import Product
 from simulator.world import World
 from trainer.learner import LearnerSettings
 from trainer.past_orders import PastOrder
@@ -28,6 +31,7 @@ BIN_BANNERS: Final = 250
 ORACLE_EVERY: Final = 10
 _PSEUDONYMS: Final = b"closed loop"
 _DISTINCT_OVER: Final = 1000
+_PAIRS: Final = 12
 _STEPS: Final = 1000
 _LISTEN_SECONDS: Final = 0.2
 
@@ -129,6 +133,7 @@ def _play_seed(study: Study, seed: int, bin_banners: int, told: Told) -> _Seed:
                 earned=in_bins(earned, bin_banners),
                 distinct=rival.distinct,
                 milliseconds=1000.0 * (time.perf_counter() - began) / study.banners,
+                pairs=rival.pairs(shop.world.products),
             )
         )
     oracle = in_bins(best, bin_banners // ORACLE_EVERY)
@@ -152,6 +157,11 @@ class _Noting:
     @property
     def distinct(self) -> int:
         return len(np.unique(np.concatenate(self._shown)))
+
+    def pairs(self, products: Sequence[Product]) -> tuple[CategoryPair, ...]:
+        if not isinstance(self._rival, rivals.Learning):
+            return ()
+        return self._rival.pairs(products, count=_PAIRS)
 
 
 def _watched(rewards: Iterator[float], what: str, total: int, told: Told) -> list[float]:

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from policy.pairs import CategoryPair
+
 MARKS: Final = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 """Banners after which contenders are compared, as far as a run goes."""
 MOST_BINS: Final = 400
@@ -27,6 +29,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         earned: (bins,) mean expected reward of the banners of each bin.
         distinct: distinct products on its last 1,000 banners.
         milliseconds: wall time of a banner, the world's part included.
+        pairs: the categories that its policy found to earn most together, if it learned any.
     """
 
     contender: str
@@ -34,6 +37,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     earned: tuple[float, ...]
     distinct: int
     milliseconds: float
+    pairs: tuple[CategoryPair, ...] = ()
 
 
 class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +124,20 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
                 "ms a banner": f"{np.mean([r.milliseconds for r in self._of(name)]):.2f}",
             }
             for name in ordered
+        ]
+
+    def pair_rows(self) -> list[dict[str, object]]:
+        """Return one row for each pair of categories that a contender learned to place together."""
+        return [
+            {
+                "contender": run.contender,
+                "seed": run.seed,
+                "one": pair.first,
+                "the other": pair.second,
+                "odds, times": f"{math.exp(pair.lift_nats):.2f}",
+            }
+            for run in self.runs
+            for pair in run.pairs
         ]
 
     def _of(self, contender: str) -> list[Run]:

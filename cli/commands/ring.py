@@ -19,6 +19,7 @@ from cli.settings import Settings
 from cli.supervisor import Child, Supervisor, stop_on_signals
 
 if TYPE_CHECKING:
+    from evaluation.results import LearnResults
     from simulator.grocery import Parity
     from simulator.world import World as OpenWorld
 
@@ -203,8 +204,15 @@ def learn(
         results.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
     title = f"{world}, {found.products} products, {banners} banners, seeds {seeds}: share of oracle"
     output.result(found, table(title, found.rows()))
+    _tell_pairs(output, found)
     if earlier is not None:
         output.people.print(table(f"changes since {compare}", found.changes(earlier)))
+
+
+def _tell_pairs(output: Output, found: "LearnResults") -> None:
+    """Tell people which pairs of categories were learned, if any were."""
+    if rows := found.pair_rows():
+        output.people.print(table("pairs that earn most together", rows))
 
 
 def _world_of(

@@ -3,6 +3,7 @@
 Dimensions: K positions, N products.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import numpy.typing as npt
 from evaluation.rivals.asking import eligible_rows, excluded_rows
 from evaluation.shop import Outcome, Situation
 from policy.features import ProductFeatures
+from policy.pairs import CategoryPair, strongest_pairs
 from policy.serving import Draw, ServingPolicy
 from schemas.limits import BANNER_SIZE
+from schemas.products import Product
 from schemas.rewards import Reward
 from trainer.learner import Learner
 
@@ -71,6 +74,10 @@ class Learning:
             self._learner.update(self._batch)
             self._batch = []
             self._swap()
+
+    def pairs(self, products: Sequence[Product], *, count: int) -> tuple[CategoryPair, ...]:
+        """Return the pairs of categories that its weights lift most; none if it learned none."""
+        return tuple(strongest_pairs(self._learner.weights(), products, count=count))
 
 
 def _reward(situation: Situation, drawn: Draw, outcome: Outcome, version: int) -> Reward:
