@@ -25,19 +25,19 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         contender: its name.
+        pairs: the categories that its policy found to earn most together, if it learned any.
         seed: of shop, visits and draws.
         earned: (bins,) mean expected reward of the banners of each bin.
         distinct: distinct products on its last 1,000 banners.
         milliseconds: wall time of a banner, the world's part included.
-        pairs: the categories that its policy found to earn most together, if it learned any.
     """
 
     contender: str
+    pairs: tuple[CategoryPair, ...] = ()
     seed: int
     earned: tuple[float, ...]
     distinct: int
     milliseconds: float
-    pairs: tuple[CategoryPair, ...] = ()
 
 
 class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,20 +126,6 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
             for name in ordered
         ]
 
-    def pair_rows(self) -> list[dict[str, object]]:
-        """Return one row for each pair of categories that a contender learned to place together."""
-        return [
-            {
-                "contender": run.contender,
-                "seed": run.seed,
-                "one": pair.first,
-                "the other": pair.second,
-                "odds, times": f"{math.exp(pair.lift_nats):.2f}",
-            }
-            for run in self.runs
-            for pair in run.pairs
-        ]
-
     def _of(self, contender: str) -> list[Run]:
         return [run for run in self.runs if run.contender == contender]
 
@@ -157,6 +143,20 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
             }
             for name in self.contenders
             if name in earlier.contenders
+        ]
+
+    def pair_rows(self) -> list[dict[str, object]]:
+        """Return one row for each pair of categories that a contender learned to place together."""
+        return [
+            {
+                "contender": run.contender,
+                "seed": run.seed,
+                "one": pair.first,
+                "the other": pair.second,
+                "odds, times": f"{math.exp(pair.lift_nats):.2f}",
+            }
+            for run in self.runs
+            for pair in run.pairs
         ]
 
 

@@ -52,6 +52,10 @@ class Learning:
             self._learner.weights(), self._features, version=self._version
         )
 
+    def pairs(self, products: Sequence[Product], *, count: int) -> tuple[CategoryPair, ...]:
+        """Return the pairs of categories that its weights lift most; none if it learned none."""
+        return tuple(strongest_pairs(self._learner.weights(), products, count=count))
+
     def banner(self, situation: Situation) -> Rows:
         """Draw five rows."""
         self._drawn = self._policy.draw(
@@ -74,10 +78,6 @@ class Learning:
             self._learner.update(self._batch)
             self._batch = []
             self._swap()
-
-    def pairs(self, products: Sequence[Product], *, count: int) -> tuple[CategoryPair, ...]:
-        """Return the pairs of categories that its weights lift most; none if it learned none."""
-        return tuple(strongest_pairs(self._learner.weights(), products, count=count))
 
 
 def _reward(situation: Situation, drawn: Draw, outcome: Outcome, version: int) -> Reward:
