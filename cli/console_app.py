@@ -20,6 +20,7 @@ from console.audit import AuditSettings
 from console.experiment import Experiment
 from console.explain import Explainer
 from console.follower import Follower
+from console.pairs import Pairs
 from console.policies import Operations
 from console.settings import ConsoleSettings
 from projections.catalogue import Catalogue, CatalogueProjection
@@ -83,6 +84,7 @@ def console_app(settings: Settings, events: Log) -> FastAPI:
             operations=Operations(registry, events, clock=now_ms),
             explainer=Explainer(events, registry, catalogue.current, horizon_seconds=horizon),
             catalogue=catalogue.current,
+            pairs=Pairs(registry, catalogue.current),
         ),
         ConsoleSettings(
             service_url=settings.service_url or wiring.url(settings.host, settings.port),

@@ -20,6 +20,7 @@ from console.errors import BadRequest
 from console.explain import Explainer
 from console.follower import Follower
 from console.metrics import ConsoleMetrics, RingCollector
+from console.pairs import Pairs
 from console.policies import Operations
 from console.problems import handle_problems, problem
 from console.settings import ConsoleSettings
@@ -38,12 +39,14 @@ class ConsoleParts:
         operations: the registry.
         explainer: finds banners in the log.
         catalogue: gives the present view of the catalogue.
+        pairs: reads what earns most together.
     """
 
     follower: Follower
     operations: Operations
     explainer: Explainer
     catalogue: Callable[[], CatalogueView]
+    pairs: Pairs
 
 
 def _json(value: object) -> Response:
@@ -76,6 +79,7 @@ def create_app(
     _experiment(app, parts.follower)
     _catalogue(app, parts.catalogue)
     _policies(app, parts.operations, assets)
+    _pairs(app, parts.pairs)
     _operations(app, parts.operations, access, metrics)
     _explain(app, parts.explainer, access, assets)
     return app
@@ -159,6 +163,13 @@ def _policies(app: FastAPI, operations: Operations, assets: Assets) -> None:
             return assets.page("policies.html")
         start, size = requests.page_start(page_token), requests.page_size(page_size)
         return _json(operations.page(start=start, size=size))
+
+
+def _pairs(app: FastAPI, pairs: Pairs) -> None:
+    @app.get("/pairs", operation_id="strongestPairs")
+    def strongest() -> Response:
+        """Return the pairs of categories that the live version lifts most, the strongest first."""
+        return _json(pairs.report())
 
 
 def _operations(

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from policy.pairs import CategoryPair
+
 MARKS: Final = (1_000, 2_000, 5_000, 10_000, 20_000, 50_000, 100_000)
 """Banners after which contenders are compared, as far as a run goes."""
 MOST_BINS: Final = 400
@@ -23,6 +25,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         contender: its name.
+        pairs: the categories that its policy found to earn most together, if it learned any.
         seed: of shop, visits and draws.
         earned: (bins,) mean expected reward of the banners of each bin.
         distinct: distinct products on its last 1,000 banners.
@@ -34,6 +37,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     contender: str
+    pairs: tuple[CategoryPair, ...] = ()
     seed: int
     earned: tuple[float, ...]
     distinct: int
@@ -174,6 +178,20 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
             }
             for name in self.contenders
             if name in earlier.contenders
+        ]
+
+    def pair_rows(self) -> list[dict[str, object]]:
+        """Return one row for each pair of categories that a contender learned to place together."""
+        return [
+            {
+                "contender": run.contender,
+                "seed": run.seed,
+                "one": pair.first,
+                "the other": pair.second,
+                "odds, times": f"{math.exp(pair.lift_nats):.2f}",
+            }
+            for run in self.runs
+            for pair in run.pairs
         ]
 
 

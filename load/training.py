@@ -21,6 +21,17 @@ _BATCHES: Final = 6
 
 def banners_per_second(installed: Installation, *, products: int) -> float:
     """Return the median speed over batches of 256, two epochs each, on one thread of the CPU."""
+    learner, records = beginning(installed, products=products)
+    taken = []
+    for _ in range(_BATCHES):
+        started = time.process_time()
+        learner.update([decode_reward(record) for record in records])
+        taken.append(time.process_time() - started)
+    return BATCH / float(np.median(taken[1:]))
+
+
+def beginning(installed: Installation, *, products: int) -> tuple[Learner, list[bytes]]:
+    """Return a learner that starts at the live snapshot, and the records of one batch for it."""
     rng = np.random.default_rng(7)
     registry = installed.registry()
     live = registry.live()
@@ -57,10 +68,5 @@ def banners_per_second(installed: Installation, *, products: int) -> float:
                 )
             )
         )  # fmt: skip
-    learner = Learner(weights, weights, features, LearnerSettings(threads=1, device="cpu"))
-    taken = []
-    for _ in range(_BATCHES):
-        started = time.process_time()
-        learner.update([decode_reward(record) for record in records])
-        taken.append(time.process_time() - started)
-    return BATCH / float(np.median(taken[1:]))
+    settings = LearnerSettings(threads=1, device="cpu")
+    return Learner(weights, weights, features, settings), records

@@ -3,10 +3,11 @@
 import numpy as np
 import numpy.typing as npt
 
-from policy.architecture import BUCKETS, FEATURES, NEIGHBOURS, TENSORS
+from policy.architecture import BUCKETS, FEATURES, NEIGHBOURS, PAIR_GROUPS, TENSORS
 from policy.context import Context
-from policy.features import ProductFeatures
+from policy.features import ProductFeatures, category_code
 from schemas.history import History
+from schemas.products import Product
 
 Weights = dict[str, npt.NDArray[np.generic]]
 
@@ -50,6 +51,20 @@ def weights_of(products: int, *, seed: int = 0, sharpness: float = 1.5) -> Weigh
         "sharpness": np.array([sharpness], np.float32),
     }
     return weights
+
+
+def pair_group(category: str) -> int:
+    """Return the pair group that a category falls in."""
+    return category_code(Product(product_id="p", title="thing", category=category)) % PAIR_GROUPS
+
+
+def pair_table(*lifts: tuple[str, str, float]) -> npt.NDArray[np.float32]:
+    """Return the tensor "value_pairs" that lifts these pairs of categories and no others."""
+    table = np.zeros((PAIR_GROUPS, PAIR_GROUPS), np.float32)
+    for first, second, nats in lifts:
+        one, other = pair_group(first), pair_group(second)
+        table[one, other] = table[other, one] = nats
+    return table
 
 
 def features_of(products: int, *, seed: int = 0) -> ProductFeatures:

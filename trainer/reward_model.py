@@ -103,7 +103,7 @@ class _Part:
     Attributes:
         shared, shared_precision: (D,), (D, D).
         bias, bias_precision: (N,), (N,).
-        slopes, slopes_precision: (N, 2T), (N, 2T); empty precision: no slopes.
+        slopes, slopes_precision: (N, 2T), (N, 2T); (0, 2T) where the part has none.
         levels, levels_precision: (1 + K,) c, then c_k.
     """
 
@@ -122,14 +122,11 @@ class _Part:
 
     def log_rate(self, seen: Observations, shared: Array) -> Array:
         """Return (B,) log rates of observations; `shared` is `seen.shared()`."""
-        return np.asarray(
-            shared @ self.shared
-            + self.bias[seen.rows]
-            + (self.slopes[seen.rows] * seen.contexts).sum(axis=1)
-            + self.levels[0]
-            + self.levels[1 + seen.positions]
-            + self.pairs.effects(seen.groups, seen.others)
-        )
+        known = shared @ self.shared + self.bias[seen.rows]
+        if self.slopes_prior > 0:
+            known += (self.slopes[seen.rows] * seen.contexts).sum(axis=1)
+        levels = known + self.levels[0] + self.levels[1 + seen.positions]
+        return np.asarray(levels + self.pairs.effects(seen.groups, seen.others))
 
     def fit(self, seen: Observations, target: Array, exposed: Array) -> None:
         """Move the posterior by one batch.
@@ -202,22 +199,20 @@ class _Part:
         shared = self.shared + narrowed * np.linalg.solve(lower.T, rng.standard_normal(_SHARED))
         spread = narrowed / np.sqrt(self.bias_precision)
         bias = self.bias + spread * rng.standard_normal(len(self.bias))
-        slopes = self.slopes
-        if self.slopes_prior > 0:
-            noise = rng.standard_normal(slopes.shape)
-            slopes = slopes + narrowed * noise / np.sqrt(self.slopes_precision)
-        return shared, bias, slopes
+        if self.slopes_prior == 0:
+            return shared, bias, np.broadcast_to(0.0, (len(bias), _Z))
+        noise = rng.standard_normal(self.slopes.shape)
+        return shared, bias, self.slopes + narrowed * noise / np.sqrt(self.slopes_precision)
 
     def grow(self, products: int) -> None:
         """Make room for products that came later; nothing is known of them."""
         more = products - len(self.bias)
         self.bias = np.concatenate([self.bias, np.zeros(more)])
         self.bias_precision = np.concatenate([self.bias_precision, np.full(more, self.bias_prior)])
-        self.slopes = np.concatenate([self.slopes, np.zeros((more, _Z))])
-        width = self.slopes_precision.shape[1]
-        self.slopes_precision = np.concatenate(
-            [self.slopes_precision, np.full((more, width), self.slopes_prior)]
-        )
+        if self.slopes_prior > 0:
+            self.slopes = np.concatenate([self.slopes, np.zeros((more, _Z))])
+            unknown = np.full((more, _Z), self.slopes_prior)
+            self.slopes_precision = np.concatenate([self.slopes_precision, unknown])
 
 
 def _step(wanted: Array) -> Array:
@@ -236,6 +231,7 @@ def _part(products: int, settings: RewardModelSettings, number: int, narrowed: f
     slope = narrowed * settings.slope_spread[number]
     slopes_prior = _Z / slope**2 if slope > 0 else 0.0
     bias_prior = (narrowed * settings.product_spread[number]) ** -2
+    sloped = products if slope > 0 else 0
     return _Part(
         shared=shared,
         shared_prior=np.diag(scale),
@@ -243,9 +239,9 @@ def _part(products: int, settings: RewardModelSettings, number: int, narrowed: f
         bias=np.zeros(products),
         bias_prior=bias_prior,
         bias_precision=np.full(products, bias_prior),
-        slopes=np.zeros((products, _Z)),
+        slopes=np.zeros((sloped, _Z)),
         slopes_prior=slopes_prior,
-        slopes_precision=np.full((products, _Z if slope > 0 else 0), slopes_prior),
+        slopes_precision=np.full((sloped, _Z), slopes_prior),
         levels=np.array([-2.3 if number == 0 else -1.2, *[0.0] * BANNER_SIZE]),
         levels_precision=np.array([1.0, *[4.0] * BANNER_SIZE]),
         pairs=PairEffects.unknown(narrowed * settings.pair_spread[number]),
@@ -295,10 +291,11 @@ class RewardModel:
         main, context = (weights[f"value_{name}"].ravel() for name in ("main", "context"))
         part.shared[:_CORRECTIONS] = scale * np.concatenate([main, context])
         part.bias[:known] = scale * weights["value_bias"]
-        part.slopes[:known] = scale * weights["value_rows"]
         gained = np.maximum(weights["value_precision"] - part.bias_prior, 0.0).astype(np.float64)
         part.bias_precision[:known] += gained
-        part.slopes_precision[:known] += gained[:, None]
+        if part.slopes_prior > 0:
+            part.slopes[:known] = scale * weights["value_rows"]
+            part.slopes_precision[:known] += gained[:, None]
         if settings.pair_reach > 0:
             kept = model._parts[0 if part.pairs.prior > 0 else 1].pairs
             kept.means[:-1, :-1] = scale / settings.pair_reach * weights["value_pairs"]
@@ -350,15 +347,15 @@ class RewardModel:
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Continue from a state over the same number of products."""
         for name, part in zip(PARTS, self._parts, strict=True):
-            for field in _MOVED:
+            for field in _MOVED if part.slopes_prior > 0 else _MOVED_WITHOUT_SLOPES:
                 setattr(part, field, np.array(state[f"{name}/{field}"]))
             part.pairs.means, part.pairs.precisions = (
                 np.array(state[f"{name}/{field}"]) for field in _MOVED_OF_PAIRS
             )
 
 
-_MOVED: Final = (
-    "shared", "shared_precision", "bias", "bias_precision", "slopes", "slopes_precision",
-    "levels", "levels_precision",
+_MOVED_WITHOUT_SLOPES: Final = (
+    "shared", "shared_precision", "bias", "bias_precision", "levels", "levels_precision",
 )  # fmt: skip
+_MOVED: Final = (*_MOVED_WITHOUT_SLOPES, "slopes", "slopes_precision")
 _MOVED_OF_PAIRS: Final = ("pairs.means", "pairs.precisions")

@@ -115,6 +115,8 @@ def learn(
         "share of oracle"
     )
     output.result(found, table(title, found.rows()))
+    if pairs := found.pair_rows():
+        output.people.print(table("pairs that earn most together", pairs))
     if earlier is not None:
         output.people.print(table(f"changes since {compare}", found.changes(earlier)))
 

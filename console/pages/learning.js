@@ -106,6 +106,35 @@ function showHealth(page) {
   )));
 }
 
+// Bars are as long as the lift in nats: twice as long, and the factor is squared.
+function pairLine({ first, second, lift_nats }, longest) {
+  const bar = element("i");
+  bar.style.width = `${(100 * lift_nats) / longest}%`;
+  return element("li", {},
+    element("span", { class: "both" }, element("b", {}, first), " with ", element("b", {}, second)),
+    element("span", { class: "bar", "aria-hidden": "true" }, bar),
+    element("span", { class: "value" }, amount(Math.exp(lift_nats)) + " times"),
+  );
+}
+
+function showPairs({ version, pairs }) {
+  const shared = pairs.some(({ first, second }) => (first + second).includes(" or "));
+  byId("pairs").hidden = !pairs.length;
+  if (version === null) say("pairs-of", "There is no policy yet: run `quintet pretrain`.");
+  else if (!pairs.length) say("pairs-of", `Version ${version} has learned of no two categories that earn more together.`);
+  else say("pairs-of", `Once a product of one category stands on a banner, version ${version} multiplies the odds of one of the other by so much.${shared ? " Categories with “or” between them share a place in the model." : ""}`);
+  fill("pairs", ...pairs.map((pair) => pairLine(pair, pairs[0].lift_nats)));
+}
+
+async function refreshPairs() {
+  try {
+    showPairs(await ask("/pairs"));
+  } catch (problem) {
+    byId("pairs").hidden = true;
+    say("pairs-of", `The pairs cannot be read: ${problem.message}.`);
+  }
+}
+
 function trouble(page, report) {
   const notes = [];
   if (page.hold) {
@@ -146,3 +175,4 @@ async function refresh() {
 
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn && draw(drawn));
 every(2000, refresh);
+every(10000, refreshPairs);

@@ -3,6 +3,7 @@
 Dimensions: K positions, N products.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -21,9 +22,11 @@ from evaluation.rivals.conditions import (
 from evaluation.shop import Outcome, Situation
 from policy.architecture import FULL_CANDIDATES
 from policy.features import ProductFeatures
+from policy.pairs import CategoryPair, strongest_pairs
 from policy.serving import Draw, ServingPolicy
 from rewards.specification import RewardSpecification
 from schemas.limits import BANNER_SIZE
+from schemas.products import Product
 from schemas.rewards import Reward
 from trainer.learner import Learner
 
@@ -72,6 +75,10 @@ class Learning:
         if weights is not None:
             self._version += 1
             self._policy = ServingPolicy.compile(weights, self._features, version=self._version)
+
+    def pairs(self, products: Sequence[Product], *, count: int) -> tuple[CategoryPair, ...]:
+        """Return the pairs of categories that its weights lift most; none if it learned none."""
+        return tuple(strongest_pairs(self._learner.weights(), products, count=count))
 
     def banner(self, situation: Situation) -> Rows:
         """Draw five rows."""

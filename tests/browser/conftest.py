@@ -22,8 +22,10 @@ from console.audit import AuditSettings
 from console.experiment import Experiment
 from console.explain import Explainer
 from console.follower import Follower
+from console.pairs import Pairs
 from console.policies import Operations
 from console.settings import ConsoleSettings
+from policy.snapshot import Snapshot
 from schemas import candidates
 from schemas.codec import encode
 from schemas.events import Click, Recommended
@@ -33,6 +35,7 @@ from schemas.products import Product
 from schemas.rewards import Reward
 from streams.local import LocalLog
 from streams.port import Message
+from tests.policies import pair_table
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
@@ -65,6 +68,14 @@ PRODUCTS = [
     )
     for n in range(40)
 ]
+
+
+LIFTS = (
+    ("grocery/coffee", "dairy/milk", 1.6),
+    ("bakery/bread", "dairy/cheese", 0.8),
+    ("meat/chicken", "bakery/bread", 0.4),
+    ("frozen/pizza", "produce/fruit", -0.9),
+)
 
 
 def _now_ms() -> int:
@@ -147,7 +158,8 @@ class StandInService:
 class KeptRegistry:
     """A registry in memory: a foundation and thirty versions."""
 
-    def __init__(self) -> None:
+    def __init__(self, lifts: tuple[tuple[str, str, float], ...]) -> None:
+        self._pairs = pair_table(*lifts)
         self._manifests = [_manifest(version) for version in range(1, 32)]
         self._live = Live(
             version=31, foundation=1, previous=(29, 30), changed_at_ms=_now_ms(), reason="trained"
@@ -158,6 +170,9 @@ class KeptRegistry:
 
     def manifests(self) -> list[Manifest]:
         return self._manifests
+
+    def load(self, version: int) -> Snapshot:
+        return Snapshot(self._manifests[version - 1], {"value_pairs": self._pairs})
 
     def _move(self, **changes: Any) -> Live:
         self._live = msgspec.structs.replace(self._live, **changes)
@@ -312,11 +327,22 @@ def banners() -> int:
 
 
 @pytest.fixture
-def ring(tmp_path: Path, keys: dict[str, frozenset[str]], banners: int) -> Iterator[Ring]:
+def lifts() -> tuple[tuple[str, str, float], ...]:
+    """Pairs of categories that the live version has learned of."""
+    return LIFTS
+
+
+@pytest.fixture
+def ring(
+    tmp_path: Path,
+    keys: dict[str, frozenset[str]],
+    banners: int,
+    lifts: tuple[tuple[str, str, float], ...],
+) -> Iterator[Ring]:
     service = StandInService()
     log = LocalLog(tmp_path / "log.sqlite", clock=_now_ms)
     told = _fill(log, banners) if banners else ""
-    registry, catalogue = KeptRegistry(), KeptCatalogue(PRODUCTS)
+    registry, catalogue = KeptRegistry(lifts), KeptCatalogue(PRODUCTS)
     follower = Follower(log, lambda: Experiment(AuditSettings(grace_seconds=30)), clock=_now_ms)
     app = create_app(
         ConsoleParts(
@@ -324,6 +350,7 @@ def ring(tmp_path: Path, keys: dict[str, frozenset[str]], banners: int) -> Itera
             operations=Operations(registry, log, clock=_now_ms),
             explainer=Explainer(log, registry, lambda: catalogue, horizon_seconds=3600),
             catalogue=lambda: catalogue,
+            pairs=Pairs(registry, lambda: catalogue),
         ),
         ConsoleSettings(service_url=service.url, keys=keys, shoppers=("1201", "77", "2205")),
         metrics_registry=CollectorRegistry(),

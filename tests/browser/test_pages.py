@@ -58,6 +58,32 @@ def test_before_the_first_reward_the_learning_page_says_so(ring: Ring, visit: Vi
     picture(visit, "learning-empty")
 
 
+def test_pairs_that_earn_most_together_come_with_their_factors(ring: Ring, visit: Visit) -> None:
+    visit.page.goto(ring.url)
+
+    lines = visit.page.locator("#pairs li")
+    expect(lines).to_have_count(3)
+    expect(lines.nth(0)).to_have_text("dairy/milk with grocery/coffee4.95 times")
+    expect(lines.nth(1)).to_contain_text("bakery/bread with dairy/cheese or grocery/soup")
+    expect(lines.nth(2)).to_contain_text("1.49 times")
+    expect(visit.page.locator("#pairs-of")).to_contain_text("version 31 multiplies the odds")
+    expect(visit.page.locator("#pairs-of")).to_contain_text("share a place")
+    widths = lines.locator(".bar i").evaluate_all(
+        "all => all.map(one => one.offsetWidth / one.parentElement.offsetWidth)"
+    )
+    assert widths == pytest.approx([1.0, 0.5, 0.25], abs=0.02)
+
+
+@pytest.mark.parametrize("lifts", [()])
+def test_a_policy_without_pairs_says_so(ring: Ring, visit: Visit) -> None:
+    visit.page.goto(ring.url)
+
+    expect(visit.page.locator("#pairs-of")).to_have_text(
+        "Version 31 has learned of no two categories that earn more together."
+    )
+    expect(visit.page.locator("#pairs")).to_be_hidden()
+
+
 def test_a_click_changes_the_banner_and_travels_as_context(ring: Ring, visit: Visit) -> None:
     visit.page.goto(ring.url + "/storefront")
     tiles = visit.page.locator("#banner .tile")

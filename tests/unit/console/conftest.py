@@ -12,6 +12,7 @@ import pytest
 
 from console.policies import Registry
 from policy.errors import NoLiveSnapshot, RegistryHeld
+from policy.snapshot import Snapshot
 from schemas import candidates
 from schemas.codec import encode
 from schemas.events import Recommended
@@ -21,6 +22,7 @@ from schemas.products import Product
 from schemas.rewards import Reward
 from streams.local import LocalLog
 from streams.port import Message, Partition, Record
+from tests.policies import pair_table
 
 KEY = bytes(range(8))
 START_MS = 1_700_000_000_000
@@ -162,6 +164,11 @@ class KeptRegistry:
 
     def manifests(self) -> list[Manifest]:
         return self._manifests
+
+    def load(self, version: int) -> Snapshot:
+        manifest = next(one for one in self._manifests if one.version == version)
+        lift = ("food", "drink", 1.0 if version == 2 else 0.0)
+        return Snapshot(manifest, {"value_pairs": pair_table(lift)})
 
     def _move(self, **changes: Any) -> Live:
         if self._live is None:

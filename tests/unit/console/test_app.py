@@ -12,9 +12,11 @@ from console.audit import AuditSettings
 from console.experiment import Experiment
 from console.explain import Explainer
 from console.follower import Follower
+from console.pairs import Pairs
 from console.policies import Operations, Registry
 from console.settings import ConsoleSettings
 from schemas.codec import decode_announcement
+from schemas.products import Product
 from streams.local import LocalLog
 
 JSON = {"content-type": "application/json"}
@@ -24,7 +26,7 @@ Make = Callable[..., FastAPI]
 
 
 @pytest.fixture
-def make(log: LocalLog, clock: Any, registry: Registry, catalogue: Any) -> Make:
+def make(log: LocalLog, clock: Any, registry: Any, catalogue: Any) -> Make:
     def make(keys: dict[str, frozenset[str]] | None = None) -> FastAPI:
         follower = Follower(log, lambda: Experiment(AuditSettings()), clock=clock)
         follower.step()
@@ -34,6 +36,7 @@ def make(log: LocalLog, clock: Any, registry: Registry, catalogue: Any) -> Make:
             operations=Operations(registry, log, clock=clock),
             explainer=Explainer(log, registry, lambda: catalogue, horizon_seconds=3600),
             catalogue=lambda: catalogue,
+            pairs=Pairs(registry, lambda: catalogue),
         )
         settings = ConsoleSettings(service_url="http://127.0.0.1:8080", keys=keys or {})
         return create_app(parts, settings, metrics_registry=CollectorRegistry())
@@ -71,6 +74,23 @@ def test_policies_come_newest_first_page_by_page(make: Make, ask: Ask) -> None:
     assert first["policies"][0]["health"][0]["verdict"] == "fine"
     assert [entry["version"] for entry in second["policies"]] == [1]
     assert second["next_page_token"] == ""
+
+
+def test_pairs_are_those_of_the_version_that_is_live_now(
+    make: Make, ask: Ask, catalogue: Any
+) -> None:
+    catalogue.products.append(Product(product_id="p5", title="Tea", category="drink"))
+    app = make()
+
+    live = ask(app, "GET", "/pairs").json
+    ask(app, "POST", "/policies/rollback", headers=JSON)
+    before = ask(app, "GET", "/pairs").json
+
+    assert live == {
+        "version": 2,
+        "pairs": [{"first": "drink", "second": "food", "lift_nats": 1.0}],
+    }
+    assert before == {"version": 1, "pairs": []}
 
 
 def test_a_rollback_moves_the_pointer_holds_and_is_announced(

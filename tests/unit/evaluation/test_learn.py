@@ -1,6 +1,7 @@
 """Contenders are played seed by seed on the same shoppers, and nothing is lost on the way."""
 
 import io
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,6 +13,7 @@ from evaluation.learn import Study, learn
 from evaluation.results import LearnResults
 from simulator.synthetic import SyntheticWorld
 from trainer.learner import LearnerSettings
+from trainer.reward_model import RewardModelSettings
 
 CONTENDERS = ("random", "foundation", "policy")
 
@@ -64,6 +66,22 @@ def test_seeds_in_processes_of_their_own_earn_the_same(alone: LearnResults) -> N
     for name in CONTENDERS:
         np.testing.assert_array_equal(found.earned(name), alone.earned(name))
     assert found.oracle == alone.oracle
+
+
+def test_a_run_ends_with_the_pairs_its_policy_learned(alone: LearnResults) -> None:
+    plain = replace(study(2, banners=256), contenders=("random", "policy"))
+    learner = replace(plain.learner, reward_model=RewardModelSettings(pair_spread=(0.3, 0.1)))
+
+    found = played(replace(plain, learner=learner))
+
+    sold = {product.category for product in open_world(2).products}
+    by_name = {run.contender: run.pairs for run in found.runs}
+    assert 0 < len(by_name["policy"]) <= 12
+    for pair in by_name["policy"]:
+        named = [*pair.first.strip(" …").split(" or "), *pair.second.strip(" …").split(" or ")]
+        assert sold.issuperset(named)
+    assert not by_name["random"]
+    assert not any(run.pairs for run in alone.runs)  # pairs are off unless asked for
 
 
 def test_a_contender_that_fails_ends_the_study() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from evaluation.plot import write_plot
 from evaluation.results import LearnResults, Run, in_bins, ratio
+from policy.pairs import CategoryPair
 
 
 def results(better: float = 1.0) -> LearnResults:
@@ -93,3 +94,17 @@ def test_a_plot_needs_no_other_host(tmp_path: Path) -> None:
     page = (tmp_path / "plot.html").read_text()
     assert "<script src=" not in page
     assert "linucb" in page
+
+
+def test_pairs_have_a_row_each_and_survive_the_file() -> None:
+    plain = results()
+    first = msgspec.structs.replace(plain.runs[1], pairs=(CategoryPair("pasta", "sauce", 1.5),))
+    found = msgspec.structs.replace(plain, runs=(plain.runs[0], first, *plain.runs[2:]))
+
+    again = msgspec.json.decode(msgspec.json.encode(found), type=LearnResults)
+
+    assert plain.pair_rows() == []
+    assert again == found
+    assert [list(row.values()) for row in again.pair_rows()] == [
+        ["policy", 5, "pasta", "sauce", "4.48"]
+    ]

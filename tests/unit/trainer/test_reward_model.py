@@ -135,6 +135,48 @@ def test_a_restored_model_continues_to_the_same_bits() -> None:
     assert unbroken.state().keys() == restored.state().keys()
 
 
+def test_a_part_without_slopes_keeps_none() -> None:
+    state = learned([observed(320, seed=1)]).state()
+
+    assert state["earning/slopes"].shape == (PRODUCTS, 2 * TRAITS)
+    assert state["worth/slopes"].size == state["worth/slopes_precision"].size == 0
+
+
+@pytest.mark.parametrize("spread", [(0.0, 0.0), (0.0, 0.5), (0.5, 0.5)])
+def test_either_part_may_have_slopes(spread: tuple[float, float]) -> None:
+    settings = replace(CERTAIN, slope_spread=spread)
+    model = learned([observed(640, seed=n) for n in range(2)], settings)
+    model.grow(PRODUCTS + 3)
+    model.observe(observed(320, seed=7), 64)
+    again = RewardModel(PRODUCTS + 3, settings)
+    again.restore(model.state())
+    snapshot = {**drawn(model), "sharpness": np.ones(1, np.float32)}
+
+    assert drawn(model)["value_rows"].shape == (PRODUCTS + 3, 2 * TRAITS)
+    assert drawn(model)["value_rows"].any() == any(spread)
+    assert drawn(again)["value_rows"].tobytes() == drawn(model)["value_rows"].tobytes()
+    gone_on = RewardModel.from_value(snapshot, PRODUCTS + 3, settings)
+    assert drawn(gone_on)["value_rows"].any() == (spread[0] > 0)
+
+
+def test_a_state_that_still_has_empty_slopes_is_taken() -> None:
+    unbroken = learned([observed(320, seed=1)])
+    earlier = unbroken.state()
+    earlier["worth/slopes"] = np.zeros((PRODUCTS, 2 * TRAITS))
+    earlier["worth/slopes_precision"] = np.zeros((PRODUCTS, 0))
+    restored = RewardModel(PRODUCTS, CERTAIN)
+    restored.restore(earlier)
+
+    for model in (unbroken, restored):
+        model.grow(PRODUCTS + 1)
+        model.observe(observed(320, seed=2), 64)
+
+    one, other = unbroken.state(), restored.state()
+    assert {name: value.tobytes() for name, value in one.items()} == {
+        name: value.tobytes() for name, value in other.items()
+    }
+
+
 def test_a_draw_is_what_a_snapshot_holds() -> None:
     for name, value in drawn(RewardModel(PRODUCTS)).items():
         assert value.shape == TENSORS[name].sizes(PRODUCTS)

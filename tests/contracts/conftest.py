@@ -1,0 +1,44 @@
+"""Every log the contract suite is played on."""
+
+import json
+import uuid
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from streams.kafka import KafkaLog
+from streams.port import Log
+from tests.contracts.logs import Installation
+from tests.servers import KafkaBroker
+
+
+@pytest.fixture(params=["local", "local with 4 partitions", "kafka"])
+def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
+    with ExitStack() as opened:
+        if request.param == "kafka":
+            broker: KafkaBroker = request.getfixturevalue("kafka_broker")
+            description = {
+                "adapter": "kafka",
+                "bootstrap_servers": broker.bootstrap_servers,
+                "prefix": f"{uuid.uuid4().hex[:8]}.",
+            }
+            made = Installation(json.dumps(description), 5, opened)
+            log = made.open()
+            assert isinstance(log, KafkaLog)
+            log.ensure_topics()
+        else:
+            partitions = 1 if request.param == "local" else 4
+            description = {
+                "adapter": "local",
+                "path": str(tmp_path / "log"),
+                "partitions": partitions,
+            }
+            made = Installation(json.dumps(description), 20 if partitions == 1 else 5, opened)
+        yield made
+
+
+@pytest.fixture
+def log(installation: Installation) -> Log:
+    return installation.open()

@@ -1,0 +1,194 @@
+"""What a history in Redis promises beside the contract: when it is away, emptied, guarded."""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+from prometheus_client import CollectorRegistry
+
+from projections.errors import HistoryUnavailable, PositionsMoved
+from projections.history.metrics import HistoryMetrics
+from projections.history.projector import HistoryProjector
+from projections.history.redis import RedisHistoryReader, RedisHistoryStore, RedisSettings
+from projections.orders import with_order
+from schemas import history as histories
+from schemas.codec import encode
+from schemas.history import EMPTY
+from streams.local import LocalLog
+from streams.port import Message
+from tests.contracts.histories import ANN, BOB, EVENTS, Adapter, purchase, read, value
+from tests.servers import RedisServer, free_ports, require
+
+
+class GuardedRedis(RedisServer):
+    """A Redis that asks for a password."""
+
+    def __init__(self, folder: Path, password: str) -> None:
+        super().__init__(folder)
+        self._command += ["--requirepass", password]
+
+    def is_ready(self) -> bool:
+        try:
+            with redis.Redis(port=self.port, socket_timeout=1.0) as client:
+                return bool(client.ping())
+        except redis.AuthenticationError:
+            return True
+        except redis.RedisError:
+            return False
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[RedisServer]:
+    """A Redis that a test may empty and stop."""
+    require("redis-server")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+def nobodys_url() -> str:
+    """Return an address nobody listens on."""
+    return f"redis://127.0.0.1:{free_ports(1)[0]}/0"
+
+
+def test_without_redis_a_reader_gives_up_at_once_and_then_does_not_ask() -> None:
+    settings, now = RedisSettings(nobodys_url()), [0]
+
+    async def ask() -> list[str]:
+        reader = RedisHistoryReader(settings, clock=lambda: now[0])
+        why = []
+        for now[0] in (0, 0, 0, 999, 1000, 1001):
+            with pytest.raises(HistoryUnavailable) as refused:
+                await reader.read(ANN)
+            why.append(str(refused.value))
+        await reader.close()
+        return ["not asked" if "not asked" in text else "asked" for text in why]
+
+    assert asyncio.run(ask()) == ["asked"] * 3 + ["not asked", "asked", "not asked"]
+
+
+def test_a_redis_store_that_is_away_says_so() -> None:
+    store = RedisHistoryStore(RedisSettings(nobodys_url()))
+
+    for call in (store.positions, store.clear, lambda: store.load([ANN]), lambda: store.expire(1)):
+        with pytest.raises(HistoryUnavailable):
+            call()
+    with pytest.raises(HistoryUnavailable):
+        store.apply({ANN: value([1])}, {EVENTS: 1}, since={})
+
+
+def test_a_redis_that_lost_its_data_refuses_what_was_made_from_before(
+    own_redis: RedisServer,
+) -> None:
+    store = RedisHistoryStore(RedisSettings(own_redis.url))
+    store.apply({ANN: value([1])}, {EVENTS: 4}, since={})
+    store.close()
+    own_redis.kill()
+    own_redis.start()
+    store = RedisHistoryStore(RedisSettings(own_redis.url))
+
+    with pytest.raises(PositionsMoved):
+        store.apply({BOB: value([2])}, {EVENTS: 5}, since={EVENTS: 4})
+
+    assert store.positions() == {}
+    store.close()
+
+
+def test_a_redis_that_hangs_costs_a_read_its_history_and_not_the_request(
+    own_redis: RedisServer,
+) -> None:
+    assert own_redis.process is not None
+    hanging = own_redis.process
+
+    async def ask() -> list[bytes | None]:
+        reader = RedisHistoryReader(
+            RedisSettings(own_redis.url, read_seconds=0.5),
+            clock=iter(range(0, 10**6, 5000)).__next__,
+        )
+        found = [await reader.read(ANN)]
+        hanging.send_signal(signal.SIGSTOP)
+        with pytest.raises(HistoryUnavailable):
+            async with asyncio.timeout(30):
+                await reader.read(ANN)
+        hanging.send_signal(signal.SIGCONT)
+        found.append(await reader.read(ANN))
+        await reader.close()
+        return found
+
+    assert asyncio.run(ask()) == [None, None]
+
+
+def test_a_redis_with_a_password_is_reached_by_its_url(tmp_path: Path) -> None:
+    require("redis-server")
+    server = GuardedRedis(tmp_path, "open:sesame")
+    server.start()
+    try:
+        settings = RedisSettings(server.url.replace("//", "//:open%3Asesame@"), read_seconds=2)
+        store = RedisHistoryStore(settings)
+        store.apply({ANN: value([1])}, {EVENTS: 1}, since={})
+        adapter = Adapter(
+            lambda: RedisHistoryStore(settings),
+            lambda: RedisHistoryReader(settings, clock=lambda: 0),
+        )
+
+        assert read(adapter, ANN) == [histories.pack(with_order(EMPTY, [1]))]
+        assert "sesame" not in repr(settings)
+        store.close()
+    finally:
+        server.kill()
+
+
+def test_a_wrong_password_says_so_without_saying_it(tmp_path: Path) -> None:
+    require("redis-server")
+    server = GuardedRedis(tmp_path, "right")
+    server.start()
+    try:
+        store = RedisHistoryStore(RedisSettings(server.url.replace("//", "//:wrong@")))
+
+        with pytest.raises(HistoryUnavailable) as refused:
+            store.positions()
+
+        assert "password" in str(refused.value)
+        assert "wrong@" not in str(refused.value)
+        store.close()
+    finally:
+        server.kill()
+
+
+def test_an_emptied_redis_is_filled_again_with_the_same_bytes(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    log = LocalLog(tmp_path / "log.sqlite", clock=lambda: 1_000)
+    store = RedisHistoryStore(RedisSettings(own_redis.url))
+    projector = HistoryProjector(
+        log,
+        store,
+        clock=lambda: 1_000,
+        retention_ms=1_000_000,
+        metrics=HistoryMetrics(CollectorRegistry()),
+        poll_seconds=0,
+    )
+    for number in range(40):
+        user = ANN if number % 3 else BOB
+        log.append("events", [Message(user, encode(purchase(user, number)))])
+
+    def follow() -> dict[bytes, bytes]:
+        idle = 0
+        while idle < 3:
+            idle = 0 if projector.step() else idle + 1
+        return store.load([ANN, BOB])
+
+    before = follow()
+    with redis.Redis.from_url(own_redis.url) as operator:
+        operator.flushall()
+    after = follow()
+
+    assert len(before) == 2
+    assert after == before
+    projector.close()
+    store.close()
+    log.close()
