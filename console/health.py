@@ -51,7 +51,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "entropy_nats": Meaning(
         "Variety of the first product",
         "How freely the policy chooses the first product of a banner (entropy, in nats).",
-        low=0.3,
+        low=0.1,
         advice="It has almost stopped exploring: it will hardly notice when shoppers change.",
     ),
     "foundation_kl_nats": Meaning(

@@ -9,6 +9,7 @@ HEALTH: Final[dict[str, str]] = {
     "entropy_nats": "how spread the first position is; falling to 0 means a collapsed policy",
     "kl_nats": "how far policy gradients alone have moved the first position",
     "foundation_kl_nats": "how far the first position is from the foundation's, all included",
+    "focus_weight": "what scores are multiplied by where they are served; falls to 1",
     "kl_weight": "beta, the weight of that distance in the loss",
     "learning_rate": "of Adam, at this batch",
     "loss": "of the last epoch",

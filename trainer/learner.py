@@ -12,9 +12,9 @@ around the weights the update starts from):
     L     = - mean_b sum_k w_k min(rho_k A_k, clip(rho_k, .8, 1.2) A_k) + beta KL(pi1 || pi1_ref)
 
 r_k points of position k; pi1 the softmax of the first position over the candidates; pi_ref the
-foundation with the same draw of the reward model. Adam is dense: up to some 10,000 products a step
-of it costs less than a tenth of a pass, and rows that are not in a batch keep the momentum they
-earned, as in the plain algorithm.
+foundation with the same draw of the reward model. What is served is sharper than what is trained:
+scores times a focus that falls to 1. Adam is dense: up to some 10,000 products a step of it costs
+less than a tenth of a pass, and rows not in a batch keep the momentum they earned.
 
 Dimensions: B records in a batch, C candidates, K = 5 positions.
 """
@@ -50,6 +50,8 @@ from trainer.reward_model import VALUE, RewardModel, RewardModelSettings
 
 Weights = Mapping[str, npt.NDArray[Any]]
 State = dict[str, npt.NDArray[Any]]
+_SCALES: Final = ("sharpness", *(name for name in VALUE if name != "value_precision"))
+"""Tensors that scores are proportional to."""
 _DISTINCT_OVER: Final = 1000
 """Banners over which distinct products are counted."""
 
@@ -72,6 +74,9 @@ class LearnerSettings:
             Adam's steps are as long on noise, and at low traffic batches close by time.
         gradient_norm: gradients are scaled down to at most this.
         horizon_batches: of the moving baseline.
+        focus, focus_banners: scores are served times 1 + focus/(1 + banners/focus_banners), because
+            at first the reward model's draw explores better than chance; 0, or no reward model:
+            as trained.
         threads: of torch on the CPU.
         device: "auto", "cpu" or "cuda".
         reward_model: of the reward model.
@@ -92,6 +97,8 @@ class LearnerSettings:
     full_batch: int = 64
     gradient_norm: float = 1.0
     horizon_batches: float = 50.0
+    focus: float = 3.0
+    focus_banners: float = 2_000.0
     threads: int = 1
     device: str = "auto"
     reward_model: RewardModelSettings = field(default_factory=RewardModelSettings)
@@ -134,11 +141,12 @@ class Learner:
         self.settings = settings or LearnerSettings()
         device = choose_device(self.settings.device)
         compute_deterministically(device, self.settings.threads)
-        self._policy = TorchPolicy.from_weights(weights, features, device)
+        learned = _times(weights, float(foundation["sharpness"][0] / weights["sharpness"][0]))
+        self._policy = TorchPolicy.from_weights(learned, features, device)
         self._foundation = TorchPolicy.from_weights(foundation, features, device)
         self._optimiser = self._adam()
         self._baseline = Baseline(self.settings.horizon_batches)
-        self._model = RewardModel.from_value(weights, self.products, self.settings.reward_model)
+        self._model = RewardModel.from_value(learned, self.products, self.settings.reward_model)
         self._pending: list[Example] = []
         self._last: dict[str, float] = {}
         self._shown: deque[tuple[int, ...]] = deque(maxlen=_DISTINCT_OVER)
@@ -155,8 +163,16 @@ class Learner:
         return self._policy.products
 
     def weights(self) -> dict[str, npt.NDArray[Any]]:
-        """Return a copy of the weights, every tensor of a snapshot."""
-        return self._policy.weights()
+        """Return a copy of the weights as they are served, every tensor of a snapshot."""
+        return _times(self._policy.weights(), self.focus if self.updates else 1.0)
+
+    @property
+    def focus(self) -> float:
+        """What every score is multiplied by where it is served; falls to 1."""
+        s = self.settings
+        if s.reward_model.weight <= 0:
+            return 1.0
+        return 1.0 + s.focus / (1.0 + self.banners / s.focus_banners)
 
     @property
     def wanted(self) -> int:
@@ -262,19 +278,19 @@ class Learner:
                 return {"loss": float("nan")}
             self._optimiser.step(rate)
             if epoch == 0:
+                served = first_position_log_prob(self.focus * scores.detach(), eligible)
                 alone = first_position_log_prob(scored.foundation, eligible)
-                moved = kl_divergence(first.detach(), alone).mean()
-                health = self._health(batch, weight, first, kl, norm)
-                health["foundation_kl_nats"] = float(moved)
+                health = self._health(batch, weight, served, kl, norm)
+                health["foundation_kl_nats"] = float(kl_divergence(served, alone).mean())
         health["clip_share"] = _share((ratio != clipped) & drawn, drawn)
         return {**health, "loss": float(loss.detach()), "kl_weight": beta, "learning_rate": rate}
 
     def _health(
-        self, batch: Batch, weight: Tensor, first: Tensor, kl: Tensor, norm: Tensor
+        self, batch: Batch, weight: Tensor, served: Tensor, kl: Tensor, norm: Tensor
     ) -> dict[str, float]:
         used = weight[batch.drawn]
         return {
-            "entropy_nats": float(entropy(first.detach()).mean()),
+            "entropy_nats": float(entropy(served).mean()),
             "kl_nats": float(kl.detach()),
             "gradient_norm": float(norm),
             "cap_share": _share(used >= self.settings.weight_cap, batch.drawn),
@@ -290,6 +306,7 @@ class Learner:
             "distinct_products": float(len(shown)),
             "corrections": float(corrections),
             "records": float(len(examples)),
+            "focus_weight": self.focus,
         }
 
     def _kept(self) -> _Kept:
@@ -326,7 +343,7 @@ class Learner:
         for place, rows in enumerate(self._shown):
             shown[place, : len(rows)] = rows
         return {
-            **{f"weights/{name}": value for name, value in self.weights().items()},
+            **{f"weights/{name}": value for name, value in self._policy.weights().items()},
             **{f"moments/{name}": value for name, value in self._optimiser.moments().items()},
             "baseline": self._baseline.sums.copy(),
             "shown": shown,
@@ -355,6 +372,14 @@ class Learner:
         self._shown.clear()
         self._shown.extend(tuple(int(row) for row in rows if row >= 0) for rows in state["shown"])
         self.banners, self.updates, self.refused = (int(count) for count in state["counters"])
+
+
+def _times(weights: Weights, factor: float) -> dict[str, npt.NDArray[Any]]:
+    """Return weights whose every score is `factor` times as large."""
+    return {
+        name: (factor * value).astype(value.dtype) if name in _SCALES else value
+        for name, value in weights.items()
+    }
 
 
 def _packed(examples: Sequence[Example]) -> npt.NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from trainer.errors import RewardNotUsable
 from trainer.examples import read_example
 from trainer.health import HEALTH
 from trainer.learner import Learner, LearnerSettings
+from trainer.reward_model import RewardModelSettings
 
 
 def pays(*good: int) -> Any:
@@ -243,3 +244,40 @@ def test_before_the_first_policy_gradient_its_metrics_are_missing_not_zero(shop:
     assert "entropy_nats" not in early
     assert early["records"] == 16
     assert later.keys() == HEALTH.keys()
+
+
+def test_what_is_served_is_sharper_than_what_is_trained_and_less_so_with_time(shop: Any) -> None:
+    learner = learner_of(shop, focus=2.0, focus_banners=64.0)
+    before = learner.weights()
+
+    learner.update(shop.rewards(64, points=pays(7)))
+    early, trained = learner.weights(), learner.state()
+    for number in range(1, 4):
+        learner.update(shop.rewards(64, seed=number, points=pays(7)))
+
+    assert np.array_equal(before["sharpness"], shop.weights["sharpness"])
+    assert np.allclose(early["sharpness"], 2.0 * shop.weights["sharpness"])
+    assert np.allclose(early["value_bias"], 2.0 * trained["weights/value_bias"])
+    assert np.array_equal(early["value_precision"], trained["weights/value_precision"])
+    assert np.allclose(learner.weights()["sharpness"], 1.4 * shop.weights["sharpness"])
+
+
+def test_training_goes_on_from_what_was_served_as_if_it_had_not_been_sharpened(shop: Any) -> None:
+    learner = learner_of(shop)
+    learner.update(shop.rewards(64, points=pays(7)))
+
+    again = Learner(learner.weights(), shop.weights, shop.features, learner.settings)
+
+    trained, taken = learner.state(), again.state()
+    assert learner.focus > 3.5
+    for name in ("sharpness", "value_main", "value_bias", "output_rows"):
+        assert np.allclose(taken[f"weights/{name}"], trained[f"weights/{name}"], atol=1e-6)
+    assert np.allclose(taken["model/earning/bias"] * 4.0, trained["weights/value_bias"], atol=1e-6)
+
+
+def test_the_policy_gradient_alone_is_served_as_it_is_trained(shop: Any) -> None:
+    learner = learner_of(shop, reward_model=RewardModelSettings(weight=0.0))
+
+    learner.update(shop.rewards(64, points=pays(7)))
+
+    assert np.array_equal(learner.weights()["sharpness"], shop.weights["sharpness"])
