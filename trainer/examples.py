@@ -18,6 +18,7 @@ from policy.torch_context import pack_candidates, pack_contexts
 from policy.torch_network import TorchPolicy
 from schemas import candidates as candidate_rows
 from schemas import history as histories
+from schemas.codec import decode_reward, encode
 from schemas.errors import SchemaError
 from schemas.limits import BANNER_SIZE
 from schemas.rewards import Reward
@@ -90,6 +91,23 @@ def _check_numbers(reward: Reward) -> None:
         raise RewardNotUsable("points or log-probabilities are not finite or beyond a million")
     if log_probs and max(log_probs) > _ROUNDING:
         raise RewardNotUsable("a log-probability is above zero")
+
+
+def pack_records(examples: Sequence[Example]) -> npt.NDArray[np.uint8]:
+    """Return the records of examples as bytes, one packed record after its length."""
+    records = [encode(example.reward) for example in examples]
+    packed = b"".join(len(record).to_bytes(4, "little") + record for record in records)
+    return np.frombuffer(packed, np.uint8).copy()
+
+
+def unpack_records(array: npt.NDArray[np.uint8]) -> list[Reward]:
+    """Return the records of `pack_records`."""
+    packed, rewards, at = array.tobytes(), [], 0
+    while at < len(packed):
+        end = at + 4 + int.from_bytes(packed[at : at + 4], "little")
+        rewards.append(decode_reward(packed[at + 4 : end]))
+        at = end
+    return rewards
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,13 +37,19 @@ from policy.torch_distribution import (
     position_log_prob,
 )
 from policy.torch_network import TorchPolicy
-from schemas.codec import decode_reward, encode
 from schemas.limits import BANNER_SIZE
 from schemas.rewards import Reward
 from trainer.adam import Adam, Moments
 from trainer.baseline import Baseline
 from trainer.device import choose_device, compute_deterministically
-from trainer.examples import Batch, Example, batch_of, read_example
+from trainer.examples import (
+    Batch,
+    Example,
+    batch_of,
+    pack_records,
+    read_example,
+    unpack_records,
+)
 from trainer.health import HEALTH
 from trainer.observations import observations_of
 from trainer.reward_model import VALUE, RewardModel, RewardModelSettings
@@ -347,7 +353,7 @@ class Learner:
             **{f"moments/{name}": value for name, value in self._optimiser.moments().items()},
             "baseline": self._baseline.sums.copy(),
             "shown": shown,
-            "pending": _packed(self._pending),
+            "pending": pack_records(self._pending),
             "last": np.array([self._last.get(name, np.nan) for name in HEALTH]),
             **{f"model/{name}": value for name, value in self._model.state().items()},
             "counters": np.array([self.banners, self.updates, self.refused], np.int64),
@@ -366,7 +372,9 @@ class Learner:
         self._optimiser.load(part("moments/"))
         self._baseline.sums = state["baseline"].copy()
         self._model.restore(part("model/"))
-        self._pending = [read_example(reward, self.products) for reward in _unpacked(state)]
+        self._pending = [
+            read_example(reward, self.products) for reward in unpack_records(state["pending"])
+        ]
         last = dict(zip(HEALTH, state["last"].tolist(), strict=True))
         self._last = {name: value for name, value in last.items() if np.isfinite(value)}
         self._shown.clear()
@@ -380,22 +388,6 @@ def _times(weights: Weights, factor: float) -> dict[str, npt.NDArray[Any]]:
         name: (factor * value).astype(value.dtype) if name in _SCALES else value
         for name, value in weights.items()
     }
-
-
-def _packed(examples: Sequence[Example]) -> npt.NDArray[np.uint8]:
-    """Return the records of examples as bytes, one packed record after its length."""
-    records = [encode(example.reward) for example in examples]
-    packed = b"".join(len(record).to_bytes(4, "little") + record for record in records)
-    return np.frombuffer(packed, np.uint8).copy()
-
-
-def _unpacked(state: Mapping[str, npt.NDArray[Any]]) -> list[Reward]:
-    packed, rewards, at = state["pending"].tobytes(), [], 0
-    while at < len(packed):
-        end = at + 4 + int.from_bytes(packed[at : at + 4], "little")
-        rewards.append(decode_reward(packed[at + 4 : end]))
-        at = end
-    return rewards
 
 
 def _share(part: Tensor, of: Tensor) -> float:
