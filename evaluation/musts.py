@@ -209,7 +209,9 @@ def _musts() -> Iterator[Must]:
     bad = partial(loss, contender=f"policy:bad_batch={BAD}", start=BAD, end=BAD + _AFTER_BAD)
     yield Must("loss over 2,000 banners after a bad batch", "ring", bad, 0.10, is_loss=True)
     pairs = partial(over, rival="policy", mark=50_000, contender=BY_PAIRS)
-    yield Must("with pairs over without, strong complements, 50,000", "complements", pairs, 1.10)
+    what = "with pairs over without, strong complements, {} products, at 50,000"
+    yield Must(what.format("10,000"), "complements-large", pairs, 1.10)
+    yield Must(what.format("1,000"), "complements", pairs, 1.10)
     drift = partial(recovered, moment=DRIFT)
     yield Must("recovered 20,000 banners after tastes moved", "drift", drift, 0.80)
 

@@ -92,6 +92,10 @@ PARTS: Final = (
     Part(
         "complements", "synthetic", FEW, 50_000, ("policy", BY_PAIRS), knobs=f"pull={STRONG_PULL}"
     ),
+    Part(
+        "complements-large", "synthetic", FEW, 50_000, ("policy", BY_PAIRS), products=10_000,
+        knobs=f"pull={STRONG_PULL}",
+    ),
     Part("drift", "synthetic", FEW, 40_000, ("policy",), knobs=f"taste_drift={DRIFT}"),
 )  # fmt: skip
 """What all musts together take: under three hours on two cores.
