@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from evaluation.parts import BAD, BY_PAIRS, DRIFT, LINEAR
+from evaluation.parts import BAD, BY_PAIRS, DRIFT, INCURIOUS, LINEAR
 from evaluation.results import LearnResults, ratio
 
 Verdict = Literal["aim met", "must met", "not met", "shown", "not played"]
@@ -107,6 +107,15 @@ def over_in_quarter(found: LearnResults, *, rival: str, quarter: int) -> Reached
     return Reached(times.estimate, f"worst {times.worst:.3f}")
 
 
+def over_all(found: LearnResults, *, rival: str, contender: str) -> Reached | None:
+    """Return how many times a rival's reward a contender earns over the whole run."""
+    if not _is_reached(found, found.banners, rival, contender):
+        return None
+    whole = (0, found.banners)
+    times = ratio(found.between(contender, *whole), found.between(rival, *whole))
+    return Reached(times.estimate, f"worst {times.worst:.3f}")
+
+
 def loss(
     found: LearnResults, *, contender: str, start: int, end: int, beside: str = "policy"
 ) -> Reached | None:
@@ -132,6 +141,14 @@ def outside(found: LearnResults) -> Reached | None:
         return None
     value = found.outside("policy")
     return None if value is None else Reached(value)
+
+
+def widened(found: LearnResults) -> Reached | None:
+    """Return how many times as many products the policy's greedy fives hold for exploring."""
+    if not {"policy", INCURIOUS} <= set(found.contenders):
+        return None
+    ours, theirs = found.covered("policy"), found.covered(INCURIOUS)
+    return Reached(ours / theirs, f"{ours:.0f}, {theirs:.0f}") if ours and theirs else None
 
 
 def recovered(found: LearnResults, *, moment: int) -> Reached | None:
@@ -193,6 +210,8 @@ def _musts() -> Iterator[Must]:
     yield Must(what.format("last"), "grocer", partial(frozen, quarter=_LAST), 1.02, 1.05)
     own = partial(over_in_quarter, rival="own_frequent", quarter=_LAST)
     yield Must("over own_frequent, last quarter, grocer", "grocer", own, 1.04, 1.08)
+    start = partial(over_all, rival="own_frequent", contender="foundation")
+    yield Must("the greedy foundation over own_frequent, grocer", "grocer", start, 1.0)
     what = "distinct products in the greedy five of 1,000 visits after {}"
     early, end = partial(covered, after=20_000), partial(covered, after=100_000)
     yield Must(what.format("20,000"), "synthetic", early, 45, 100)
@@ -212,6 +231,11 @@ def _musts() -> Iterator[Must]:
     what = "with pairs over without, strong complements, {} products, at 50,000"
     yield Must(what.format("10,000"), "complements-large", pairs, 1.10)
     yield Must(what.format("1,000"), "complements", pairs, 1.10)
+    curious = partial(late, contender=INCURIOUS)
+    yield Must("loss at 20,000 without exploration, turnover", "turnover", curious, is_loss=True)
+    yield Must(
+        "distinct greedy products with exploration over without, turnover", "turnover", widened
+    )
     drift = partial(recovered, moment=DRIFT)
     yield Must("recovered 20,000 banners after tastes moved", "drift", drift, 0.80)
 

@@ -22,6 +22,7 @@ DRIFT: Final = 20_000
 """The visit at which tastes move."""
 BAD: Final = 10_000
 """The visit after which a bad batch comes."""
+INCURIOUS: Final = "policy:exploration=0"
 BY_PAIRS: Final = "policy:pair_spread=.3/.3"
 
 
@@ -96,6 +97,7 @@ PARTS: Final = (
         "complements-large", "synthetic", FEW, 50_000, ("policy", BY_PAIRS), products=10_000,
         knobs=f"pull={STRONG_PULL}",
     ),
+    Part("turnover", "synthetic", FEW, 20_000, ("policy", INCURIOUS), knobs="turnover=.2"),
     Part("drift", "synthetic", FEW, 40_000, ("policy",), knobs=f"taste_drift={DRIFT}"),
 )  # fmt: skip
 """What all musts together take: under three hours on two cores.

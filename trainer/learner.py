@@ -337,7 +337,7 @@ class Learner:
 
     def _is_finite(self) -> bool:
         learned = [*self._policy.parameters(), *(getattr(self._policy, name) for name in VALUE)]
-        return all(bool(torch.isfinite(value).all()) for value in learned)
+        return all(bool(torch.isfinite(value.sum())) for value in learned)
 
     def state(self) -> State:
         """Return everything the next update depends on, beside foundation, features and settings.

@@ -262,3 +262,21 @@ def test_one_page_holds_the_table_and_the_curves_of_all_parts(tmp_path: Path) ->
     assert "<script src=" not in page
     assert "<h2>one</h2>" in page
     assert "<h2>two</h2>" in page
+
+
+def test_over_all_takes_the_whole_run() -> None:
+    found = results(foundation=by_seed(0.3, 0.5), own=steady(0.2))
+
+    assert musts.over_all(found, rival="own", contender="foundation") == Reached(
+        pytest.approx(2.0), "worst 1.500"
+    )
+    assert musts.over_all(found, rival="own", contender="policy") is None
+
+
+def test_what_exploring_widens_is_a_ratio_of_covered_products() -> None:
+    found = results(**{"policy": steady(0.5), "policy:exploration=0": steady(0.5)})
+    narrow = [msgspec.structs.replace(run, covered=22) for run in found.runs[2:]]
+    found = msgspec.structs.replace(found, runs=(*found.runs[:2], *narrow))
+
+    assert musts.widened(found) == Reached(2.5, "55, 22")
+    assert musts.widened(results(policy=steady(0.5))) is None
