@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from evaluation.parts import Part, PartsFolder
     from evaluation.results import LearnResults
     from simulator.world import World
+    from trainer.learner import LearnerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +49,19 @@ def play_musts(settings: Settings, output: Output, options: MustsOptions) -> Non
     from evaluation.musts import judged
     from evaluation.parts import PartsFolder
     from evaluation.plot import write_page
+    from trainer.learner import LearnerSettings
 
     parts = _chosen(options)
     kept = settings.data_dir / "learn" / ("smoke" if options.smoke else "")
-    folder = PartsFolder(kept)
+    learner = LearnerSettings(batch_banners=settings.batch_banners)
+    folder = PartsFolder(kept, learner)
     if options.fresh:
         folder.forget(parts)
     try:
-        results = _play(settings, output, parts, folder, options.processes)
+        results = _play(settings, output, parts, folder, learner, options.processes)
     except RivalNotInstalled as problem:
         raise CommandFailed(str(problem)) from None
+    results = {**_kept(folder, smoke=options.smoke), **results}
     found = judged(results)
     rows = [each.row() for each in found]
     title = "in tiny, to see that all works" if options.smoke else "what must hold of the policy"
@@ -69,6 +73,14 @@ def play_musts(settings: Settings, output: Output, options: MustsOptions) -> Non
     wrong = [each.must.what for each in found if each.verdict in {"not met", "not played"}]
     if options.strict and wrong:
         raise CommandFailed(f"{len(wrong)} musts are not met or not played: {'; '.join(wrong)}")
+
+
+def _kept(folder: "PartsFolder", *, smoke: bool) -> dict[str, "LearnResults"]:
+    """Return what earlier runs left of all parts, so that every table and page is whole."""
+    from evaluation import parts
+
+    found = {part.name: folder.found(part) for part in (parts.smoke() if smoke else parts.PARTS)}
+    return {name: results for name, results in found.items() if results is not None}
 
 
 def _chosen(options: MustsOptions) -> tuple["Part", ...]:
@@ -87,14 +99,14 @@ def _play(
     output: Output,
     parts: Sequence["Part"],
     folder: "PartsFolder",
+    learner: "LearnerSettings",
     processes: int,
 ) -> dict[str, "LearnResults"]:
     """Return what every part found, by its name; those that found nothing yet are played."""
     from evaluation.learn import learn
     from evaluation.parts import play
-    from trainer.learner import LearnerSettings
+    from evaluation.recipe import code_digest
 
-    learner = LearnerSettings(batch_banners=settings.batch_banners)
     open_world = partial(_world_of, settings.data_dir / "cache")
     results: dict[str, LearnResults] = {}
     new: set[str] = set()
@@ -113,7 +125,9 @@ def _play(
         for part, found in play(parts, folder, played):
             results[part.name] = found
             progress.advance(task)
-            how = "played" if part.name in new else "kept from before (--fresh plays it again)"
+            how = "played" if part.name in new else "kept from before"
+            if found.code != code_digest():
+                how += ", by other code than this (--fresh plays it again)"
             output.say(f"{part.name}: {how}; {len(results)} of {len(parts)} parts")
     return results
 

@@ -15,6 +15,7 @@ from evaluation import rivals
 from evaluation.contenders import Start, maker
 from evaluation.coverage import COVERED_OVER, covered, outside
 from evaluation.processes import Told, in_processes
+from evaluation.recipe import code_digest
 from evaluation.results import MOST_BINS, LearnResults, Run, in_bins
 from evaluation.shop import Rival, Shop, Situation
 from policy.pairs import CategoryPair
@@ -82,6 +83,8 @@ def learn(study: Study, *, processes: int, progress: Progress) -> LearnResults:
         runs=tuple(run for each in found for run in each.runs),
         knobs=study.knobs,
         households=study.households,
+        settings=str(study.learner),
+        code=code_digest(),
         oracle_covered=tuple(each.oracle_covered for each in found),
     )
 

@@ -22,7 +22,10 @@ DRIFT: Final = 20_000
 """The visit at which tastes move."""
 BAD: Final = 10_000
 """The visit after which a bad batch comes."""
-INCURIOUS: Final = "policy:exploration=0"
+UNSPREAD: Final = "policy:exploration=0"
+"""Draws banners by chance still, but scores with the mean of the reward model's posterior."""
+CORRECTED: Final = "policy:corrections=.3+corrected_after_seconds=3600"
+OTHERS: Final = ("popular", "own_frequent", "reinforce", "supervised")
 BY_PAIRS: Final = "policy:pair_spread=.3/.3"
 
 
@@ -60,11 +63,11 @@ class Part:
             households=self.households,
         )
 
-    def is_answered_by(self, found: LearnResults) -> bool:
-        """Return whether results are of this study, as it is now."""
+    def is_answered_by(self, found: LearnResults, learner: LearnerSettings) -> bool:
+        """Return whether results are of this study, as it is now, with these settings."""
         return (
-            (found.world, found.knobs, found.households, found.banners, found.seeds)
-            == (self.world, self.knobs, self.households, self.banners, self.seeds)
+            (found.world, found.knobs, found.households, found.banners, found.seeds, found.settings)
+            == (self.world, self.knobs, self.households, self.banners, self.seeds, str(learner))
         ) and (
             found.contenders == self.contenders
             and (self.world == "grocer" or found.products == self.products)
@@ -88,7 +91,7 @@ PARTS: Final = (
     Part(
         "ring", "synthetic", FEW, 20_000,
         ("policy", "policy:stale=16", "policy:stale=64", "policy:settle_seconds=3600",
-         f"policy:bad_batch={BAD}"),
+         CORRECTED, f"policy:bad_batch={BAD}"),
     ),
     Part(
         "complements", "synthetic", FEW, 50_000, ("policy", BY_PAIRS), knobs=f"pull={STRONG_PULL}"
@@ -97,14 +100,18 @@ PARTS: Final = (
         "complements-large", "synthetic", FEW, 50_000, ("policy", BY_PAIRS), products=10_000,
         knobs=f"pull={STRONG_PULL}",
     ),
-    Part("turnover", "synthetic", FEW, 20_000, ("policy", INCURIOUS), knobs="turnover=.2"),
+    Part("others", "synthetic", FEW, 20_000, (*OTHERS, "policy")),
+    Part("turnover", "synthetic", FEW, 20_000, ("policy", UNSPREAD), knobs="turnover=.2"),
     Part("drift", "synthetic", FEW, 40_000, ("policy",), knobs=f"taste_drift={DRIFT}"),
 )  # fmt: skip
 """What all musts together take: under three hours on two cores.
 
 The even households make 31,893 trips in the half year that is played, so from there on their trips
 come again; the second quarter is the last one of trips that nobody has seen before."""
-_SMOKED: Final = {"synthetic": ("foundation", "linucb_hybrid", "policy"), "drift": ("policy",)}
+_SMOKED: Final = {
+    "synthetic": ("foundation", "linucb_hybrid", "policy"),
+    "turnover": ("policy", UNSPREAD),
+}
 _SMOKE_SHOP: Final = "shoppers=100,past=1000"
 
 
@@ -121,10 +128,16 @@ def smoke() -> tuple[Part, ...]:
 
 
 class PartsFolder:
-    """Results of parts as files, `PART.json`, that `quintet learn --compare` reads too."""
+    """Results of parts as files, `PART.json`, that `quintet learn --compare` reads too.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: where they lie.
+        learner: settings they are wanted of.
+    """
+
+    def __init__(self, folder: Path, learner: LearnerSettings) -> None:
         self._folder = folder
+        self._learner = learner
 
     def found(self, part: Part) -> LearnResults | None:
         """Return what a part found; None: it is still to be played, or is another one by now."""
@@ -132,7 +145,7 @@ class PartsFolder:
             found = msgspec.json.decode(self._path(part).read_bytes(), type=LearnResults)
         except (FileNotFoundError, msgspec.MsgspecError):
             return None
-        return found if part.is_answered_by(found) else None
+        return found if part.is_answered_by(found, self._learner) else None
 
     def keep(self, part: Part, found: LearnResults) -> None:
         """Keep what a part found: whole or not at all."""

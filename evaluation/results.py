@@ -59,6 +59,8 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
         runs: in the order they were asked for.
         knobs: of a made-up world, as they were given; empty: everything as usual.
         households: of the grocery; empty: it was another world.
+        settings: of the ring's learner.
+        code: digest of what decided the results (`evaluation.recipe`).
         oracle_covered: by seed, distinct products on the oracle's banners of the last 1,000 visits.
     """
 
@@ -71,6 +73,8 @@ class LearnResults(msgspec.Struct, frozen=True, kw_only=True):
     runs: tuple[Run, ...]
     knobs: str = ""
     households: str = ""
+    settings: str = ""
+    code: str = ""
     oracle_covered: tuple[int, ...] = ()
 
     @property
@@ -211,9 +215,14 @@ class Ratio(msgspec.Struct, frozen=True, kw_only=True):
     worst: float
     median: float
 
+    @property
+    def has_interval(self) -> bool:
+        """Return whether there is an interval."""
+        return math.isfinite(self.low)
+
     def __str__(self) -> str:
         """Return it for people: 1.05 (1.01..1.09)."""
-        if not math.isfinite(self.low):
+        if not self.has_interval:
             return f"{self.estimate:.2f}"
         return f"{self.estimate:.2f} ({self.low:.2f}..{self.high:.2f})"
 

@@ -447,8 +447,12 @@ def test_the_musts_in_tiny_are_played_once_and_judged(call: Call, tmp_path: Path
 
     assert done.status == 0, done.err
     kept = tmp_path / "learn" / "smoke"
-    assert {path.name for path in kept.iterdir()} == {"synthetic.json", "drift.json", "musts.html"}
-    assert done.json["parts"] == ["synthetic", "drift"]
+    assert {path.name for path in kept.iterdir()} == {
+        "synthetic.json",
+        "turnover.json",
+        "musts.html",
+    }
+    assert done.json["parts"] == ["synthetic", "turnover"]
     by_what = {must["what"]: must for must in done.json["musts"]}
     played = by_what["over linucb_hybrid at 1,000, synthetic"]
     assert played["reached"] > 0

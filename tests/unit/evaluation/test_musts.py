@@ -15,8 +15,10 @@ from evaluation.musts import MUSTS, Judged, Must, Reached, judged
 from evaluation.parts import PARTS, Part, PartsFolder, play, smoke
 from evaluation.plot import write_page
 from evaluation.results import LearnResults, Run
+from trainer.learner import LearnerSettings
 
 BIN = 250
+LEARNER = LearnerSettings()
 PART = Part("tiny", "synthetic", (1, 2), 4_000, ("rival", "policy"))
 
 
@@ -44,6 +46,7 @@ def results(banners: int = 4_000, **earned: Callable[[int, int], float]) -> Lear
             for seed in (1, 2)
         ),
         oracle_covered=(100, 120),
+        settings=str(LEARNER),
     )
 
 
@@ -67,7 +70,7 @@ def test_over_a_rival_is_a_ratio_with_its_seeds_beside() -> None:
     reached = musts.over(found, rival="rival", mark=2_000)
     assert reached is not None
     assert reached.value == pytest.approx(2.0)
-    assert reached.beside.startswith("worst 1.60, median 2.00")
+    assert reached.beside.startswith("worst 1.600, median 2.000")
 
 
 def test_over_the_foundation_the_median_and_the_worst_seed_are_asked_for() -> None:
@@ -107,19 +110,23 @@ def test_what_came_back_after_a_drift_is_a_share_of_what_was_lost() -> None:
     def moved(_: int, start: int) -> float:
         if start < 2_000:
             return 0.6
-        return 0.2 if start < 3_000 else 0.5
+        return 0.2 if start < 3_000 else 0.65
 
-    found = results(banners=8_000, policy=moved)
+    unmoved = results(banners=8_000, policy=lambda _, start: 0.6 if start < 3_000 else 0.75)
 
-    reached = musts.recovered(found, moment=2_000)
-    assert reached == Reached(pytest.approx(0.75), "0.600, 0.200, 0.500")  # type: ignore[arg-type]
+    reached = musts.recovered(results(banners=8_000, policy=moved), unmoved, moment=2_000)
+    assert reached is not None
+    assert reached.value == pytest.approx(0.75)
+    assert reached.beside == "0.200 for 0.600 at first, 0.650 for 0.750 at the end"
 
 
-def test_where_nothing_was_lost_nothing_can_come_back() -> None:
+def test_a_drift_that_cost_nothing_is_overcome() -> None:
     found = results(banners=8_000, policy=steady(0.5))
 
-    reached = musts.recovered(found, moment=2_000)
-    assert Must("drift", "tiny", musts.share, 0.8).verdict(reached) == "not played"
+    assert musts.recovered(found, found, moment=2_000) == Reached(
+        1.0, "0.500 for 0.500 at first, 0.500 for 0.500 at the end"
+    )
+    assert musts.recovered(found, results(banners=4_000, policy=steady(0.5)), moment=2_000) is None
 
 
 def test_coverage_is_told_beside_the_oracles() -> None:
@@ -138,7 +145,7 @@ def test_what_was_not_played_is_not_judged() -> None:
     assert musts.over_foundation(found, mark=1_000, of_seeds="worst") is None
     assert musts.over_in_quarter(found, rival="rival", quarter=0) is None
     assert musts.loss(found, contender="policy:stale=1", start=0, end=1_000) is None
-    assert musts.recovered(found, moment=1_000) is None
+    assert musts.recovered(found, found, moment=1_000) is None
     assert musts.outside(results(rival=steady(0.5))) is None
 
 
@@ -210,15 +217,15 @@ def test_a_part_that_was_played_is_not_played_again(tmp_path: Path) -> None:
         return found
 
     with pytest.raises(KeyboardInterrupt):
-        list(play([PART, again], PartsFolder(tmp_path), learn))
-    assert list(play([PART, again], PartsFolder(tmp_path), learn)) == [
+        list(play([PART, again], PartsFolder(tmp_path, LEARNER), learn))
+    assert list(play([PART, again], PartsFolder(tmp_path, LEARNER), learn)) == [
         (PART, found),
         (again, found),
     ]
     assert asked == ["tiny", "again", "again"]
 
-    PartsFolder(tmp_path).forget([PART])
-    list(play([PART, again], PartsFolder(tmp_path), learn))
+    PartsFolder(tmp_path, LEARNER).forget([PART])
+    list(play([PART, again], PartsFolder(tmp_path, LEARNER), learn))
     assert asked == ["tiny", "again", "again", "tiny"]
 
 
@@ -236,17 +243,23 @@ def test_a_part_that_was_played_is_not_played_again(tmp_path: Path) -> None:
     ids=str,
 )
 def test_results_of_another_study_are_played_anew(tmp_path: Path, other: dict[str, object]) -> None:
-    folder = PartsFolder(tmp_path)
+    folder = PartsFolder(tmp_path, LEARNER)
     folder.keep(PART, results(rival=steady(0.2), policy=steady(0.5)))
 
     assert folder.found(PART) is not None
     assert folder.found(replace(PART, **other)) is None  # type: ignore[arg-type]
 
 
+def test_results_of_other_settings_are_played_anew(tmp_path: Path) -> None:
+    PartsFolder(tmp_path, LEARNER).keep(PART, results(rival=steady(0.2), policy=steady(0.5)))
+
+    assert PartsFolder(tmp_path, LearnerSettings(batch_banners=1_024)).found(PART) is None
+
+
 def test_a_damaged_file_is_no_result(tmp_path: Path) -> None:
     (tmp_path / "tiny.json").write_text('{"world": "synth')
 
-    assert PartsFolder(tmp_path).found(PART) is None
+    assert PartsFolder(tmp_path, LEARNER).found(PART) is None
 
 
 def test_one_page_holds_the_table_and_the_curves_of_all_parts(tmp_path: Path) -> None:
@@ -267,9 +280,10 @@ def test_one_page_holds_the_table_and_the_curves_of_all_parts(tmp_path: Path) ->
 def test_over_all_takes_the_whole_run() -> None:
     found = results(foundation=by_seed(0.3, 0.5), own=steady(0.2))
 
-    assert musts.over_all(found, rival="own", contender="foundation") == Reached(
-        pytest.approx(2.0), "worst 1.500"
-    )
+    reached = musts.over_all(found, rival="own", contender="foundation")
+    assert reached is not None
+    assert reached.value == pytest.approx(2.0)
+    assert reached.beside.startswith("worst 1.500, median 2.000, ")
     assert musts.over_all(found, rival="own", contender="policy") is None
 
 
