@@ -52,7 +52,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
         "Variety of the first product",
         "How freely the policy chooses the first product of a banner (entropy, in nats).",
         low=0.1,
-        advice="It has almost stopped exploring: it will hardly notice when shoppers change.",
+        advice="It hardly varies what it shows; it will be slow to notice when shoppers change.",
     ),
     "foundation_kl_nats": Meaning(
         "Distance from the foundation",
@@ -62,7 +62,8 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     ),
     "kl_nats": Meaning(
         "Distance by policy gradients",
-        "How much of that distance policy gradients made; the reward model made the rest.",
+        "How much of that distance policy gradients made. The rest is the reward model's, and "
+        "early on that of a sharper draw.",
     ),
     "distinct_products": Meaning(
         "Different products shown",
@@ -91,8 +92,9 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "effective_share": Meaning(
         "Usable share of each batch",
         "Effective sample size over the batch: how much the importance weights leave of it.",
-        low=0.3,
-        advice="The trainer learns from banners of much older versions; it lags behind.",
+        low=0.2,
+        advice="The trainer learns from banners of much older versions: it lags behind; or the "
+        "first thousands of banners are still drawn sharply, which passes.",
     ),
 }
 
@@ -122,5 +124,5 @@ def _sign(name: str, value: float, words: Meaning) -> Sign:
         value=value,
         title=words.title,
         meaning=words.meaning if fine else f"{words.meaning} {words.advice}",
-        verdict="fine" if fine else "watch",
+        verdict="plain" if words.low is words.high is None else "fine" if fine else "watch",
     )

@@ -50,7 +50,6 @@ from trainer.examples import (
     read_example,
     unpack_records,
 )
-from trainer.health import HEALTH
 from trainer.observations import observations_of
 from trainer.reward_model import VALUE, RewardModel, RewardModelSettings
 
@@ -80,9 +79,9 @@ class LearnerSettings:
             Adam's steps are as long on noise, and at low traffic batches close by time.
         gradient_norm: gradients are scaled down to at most this.
         horizon_batches: of the moving baseline.
-        focus, focus_banners: scores are served times 1 + focus/(1 + banners/focus_banners), because
-            at first the reward model's draw explores better than chance; 0, or no reward model:
-            as trained.
+        focus_gain, focus_banners: scores are served times 1 + focus_gain/(1 + banners/
+            focus_banners), because at first the reward model's draw explores better than chance; 0,
+            or no reward model: as trained.
         threads: of torch on the CPU.
         device: "auto", "cpu" or "cuda".
         reward_model: of the reward model.
@@ -103,7 +102,7 @@ class LearnerSettings:
     full_batch: int = 64
     gradient_norm: float = 1.0
     horizon_batches: float = 50.0
-    focus: float = 3.0
+    focus_gain: float = 3.0
     focus_banners: float = 2_000.0
     threads: int = 1
     device: str = "auto"
@@ -178,7 +177,7 @@ class Learner:
         s = self.settings
         if s.reward_model.weight <= 0:
             return 1.0
-        return 1.0 + s.focus / (1.0 + self.banners / s.focus_banners)
+        return 1.0 + s.focus_gain / (1.0 + self.banners / s.focus_banners)
 
     @property
     def wanted(self) -> int:
@@ -354,7 +353,7 @@ class Learner:
             "baseline": self._baseline.sums.copy(),
             "shown": shown,
             "pending": pack_records(self._pending),
-            "last": np.array([self._last.get(name, np.nan) for name in HEALTH]),
+            **{f"last/{name}": np.array(value) for name, value in self._last.items()},
             **{f"model/{name}": value for name, value in self._model.state().items()},
             "counters": np.array([self.banners, self.updates, self.refused], np.int64),
         }
@@ -375,8 +374,7 @@ class Learner:
         self._pending = [
             read_example(reward, self.products) for reward in unpack_records(state["pending"])
         ]
-        last = dict(zip(HEALTH, state["last"].tolist(), strict=True))
-        self._last = {name: value for name, value in last.items() if np.isfinite(value)}
+        self._last = {name: float(value) for name, value in part("last/").items()}
         self._shown.clear()
         self._shown.extend(tuple(int(row) for row in rows if row >= 0) for rows in state["shown"])
         self.banners, self.updates, self.refused = (int(count) for count in state["counters"])

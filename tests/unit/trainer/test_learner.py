@@ -247,7 +247,7 @@ def test_before_the_first_policy_gradient_its_metrics_are_missing_not_zero(shop:
 
 
 def test_what_is_served_is_sharper_than_what_is_trained_and_less_so_with_time(shop: Any) -> None:
-    learner = learner_of(shop, focus=2.0, focus_banners=64.0)
+    learner = learner_of(shop, focus_gain=2.0, focus_banners=64.0)
     before = learner.weights()
 
     learner.update(shop.rewards(64, points=pays(7)))
@@ -273,6 +273,18 @@ def test_training_goes_on_from_what_was_served_as_if_it_had_not_been_sharpened(s
     for name in ("sharpness", "value_main", "value_bias", "output_rows"):
         assert np.allclose(taken[f"weights/{name}"], trained[f"weights/{name}"], atol=1e-6)
     assert np.allclose(taken["model/earning/bias"] * 4.0, trained["weights/value_bias"], atol=1e-6)
+
+
+@pytest.mark.parametrize("gain", [0.0, 1.5])
+def test_variety_is_that_of_what_is_served(shop: Any, gain: float) -> None:
+    learner = learner_of(shop, focus_gain=gain, focus_banners=1e9, batch_banners=64)
+
+    learner.update(shop.rewards(64))
+    drawn = shop.rewards(400, seed=5, weights=learner.weights())
+    health = learner.update(shop.rewards(64, seed=1))
+
+    spread = -np.mean([reward.log_probs[0] for reward in drawn])
+    assert health["entropy_nats"] == pytest.approx(spread, rel=0.2)
 
 
 def test_the_policy_gradient_alone_is_served_as_it_is_trained(shop: Any) -> None:
