@@ -198,6 +198,14 @@ def test_a_bad_batch_is_one_shoppers_who_clicked_everything(
     assert earned != ordinary[0]
 
 
+def test_a_bad_batch_settles_as_late_as_any_reward(shop: Shop) -> None:
+    told = played(shop, RingConditions(bad_batch=99, settle_seconds=3600))[1].told
+
+    bad = [place for place, each in enumerate(told) if "again" in each.recommendation_id]
+    assert bad == list(range(100, 356))  # after what the visits before it earned, itself late
+    assert told[99].recommendation_id == "99"
+
+
 def test_as_it_stands_nothing_befalls_the_ring(
     shop: Shop, ordinary: tuple[list[float], Remembering]
 ) -> None:
