@@ -116,7 +116,7 @@ def learn(
         households=households or _HOUSEHOLDS,
         knobs=knobs,
     )
-    earlier = None if compare is None else _read(compare)
+    earlier = None if compare is None else _read(compare, study, products)
     with output.progress() as progress:
         found = run_learn(study, processes=processes, progress=progress)
     if plot is not None:
@@ -133,7 +133,9 @@ def learn(
     if pairs := found.pair_rows():
         output.people.print(table("pairs that earn most together", pairs))
     if earlier is not None:
-        output.people.print(table(f"changes since {compare}", found.changes(earlier)))
+        same = set(earlier.seeds) == set(found.seeds)
+        on = "" if same else f", which played seeds {_listed(earlier.seeds)}"
+        output.people.print(table(f"changes since {compare}{on}", found.changes(earlier)))
 
 
 def _study(
@@ -210,12 +212,29 @@ def _listed(seeds: Sequence[int]) -> str:
     return ",".join(map(str, seeds))
 
 
-def _read(path: Path) -> "LearnResults":
+def _read(path: Path, study: "Study", products: int) -> "LearnResults":
+    """Return results to compare a study with; its banners, seeds and contenders may be others.
+
+    Raises:
+        BadUsage: they cannot be read, or are of another shop.
+    """
     import msgspec
 
     from evaluation.results import LearnResults
 
     try:
-        return msgspec.json.decode(path.read_bytes(), type=LearnResults)
+        earlier = msgspec.json.decode(path.read_bytes(), type=LearnResults)
     except (OSError, msgspec.MsgspecError) as problem:
         raise BadUsage(f"--compare {path}: {problem}") from None
+    ours = {"world": study.world, "knobs": study.knobs, "households": study.households}
+    theirs = {name: getattr(earlier, name) for name in ours}
+    if study.world != "grocer":  # the grocery has its own products
+        ours["products"], theirs["products"] = str(products), str(earlier.products)
+    others = [
+        f"{name} {theirs[name] or 'as usual'}, not {value or 'as usual'}"
+        for name, value in ours.items()
+        if theirs[name] != value
+    ]
+    if others:
+        raise BadUsage(f"--compare {path} is of another shop: {'; '.join(others)}")
+    return earlier

@@ -477,6 +477,65 @@ def test_what_is_played_in_tiny_is_not_judged_strictly(call: Call) -> None:
     assert "--smoke takes no --strict" in done.err
 
 
+def results_of(path: Path, **changes: Any) -> Path:
+    """Write results of a policy that earned half of what there was, on 512 banners of one seed."""
+    results = LearnResults(
+        world="synthetic", products=60, banners=512, bin_banners=256, seeds=(5,),
+        oracle=((1.0, 1.0),), knobs="past=300,shoppers=20",
+        runs=(Run(contender="random", seed=5, earned=(0.5, 0.5), distinct=9, milliseconds=1.0),),
+    )  # fmt: skip
+    path.write_bytes(encode(msgspec.structs.replace(results, **changes)))
+    return path
+
+
+def test_results_are_compared_with_those_of_other_seeds(call: Call, tmp_path: Path) -> None:
+    earlier = results_of(tmp_path / "earlier.json")
+
+    done = call(
+        "learn", "--banners", 512, "--seeds", "3", "--products", 60, "--rivals", "random",
+        "--knobs", "past=300,shoppers=20", "--compare", earlier, "--json",
+    )  # fmt: skip
+
+    assert done.status == 0, done.err
+    said = " ".join(done.err.split())
+    assert "earlier.json" in said
+    assert "which played seeds 5" in said
+    now = float(msgspec.convert(done.json, LearnResults).before("random", 512).mean())
+    assert f"{now:.3f} ({now - 0.5:+.3f})" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"world": "aisles"}, "world aisles, not synthetic"),
+        ({"knobs": ""}, "knobs as usual, not past=300,shoppers=20"),
+        ({"products": 61}, "products 61, not 60"),
+        ({"world": "grocer", "households": "even"}, "households even, not as usual"),
+    ],
+    ids=str,
+)
+def test_results_of_another_shop_are_not_compared(
+    call: Call, tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    earlier = results_of(tmp_path / "earlier.json", **changes)
+
+    done = call("learn", "--products", 60, "--knobs", "past=300,shoppers=20", "--compare", earlier)
+
+    assert done.status == 2
+    assert says in done.err
+
+
+def test_odd_and_even_households_are_not_compared(call: Call, tmp_path: Path) -> None:
+    changes = {"world": "grocer", "knobs": "", "households": "even"}
+    earlier = results_of(tmp_path / "earlier.json", **changes)
+
+    done = call("learn", "--world", "grocer", "--compare", earlier)
+
+    assert done.status == 2
+    assert "households even, not odd" in done.err
+    assert "products" not in done.err
+
+
 def test_where_musts_are_not_met_a_strict_command_fails(call: Call, tmp_path: Path) -> None:
     part = next(part for part in PARTS if part.name == "drift")
     bins = part.banners // 250
