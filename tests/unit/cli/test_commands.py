@@ -20,7 +20,7 @@ from cli import options
 from cli.clock import now_ms
 from cli.settings import Settings
 from cli.wiring import open_log, open_registry
-from evaluation.parts import PARTS, PartsFolder
+from evaluation.parts import PARTS
 from evaluation.results import LearnResults, Run
 from schemas import identity
 from schemas.codec import encode
@@ -28,6 +28,7 @@ from schemas.events import Recommended
 from streams.dead_letters import bury
 from streams.port import Message, Partition, Record
 from tests.policies import weights_of
+from trainer.learner import LearnerSettings
 
 USERS, PRODUCTS = 40, 30
 
@@ -538,19 +539,20 @@ def test_odd_and_even_households_are_not_compared(call: Call, tmp_path: Path) ->
 
 def test_where_musts_are_not_met_a_strict_command_fails(call: Call, tmp_path: Path) -> None:
     part = next(part for part in PARTS if part.name == "drift")
-    bins = part.banners // 250
-    PartsFolder(tmp_path / "learn").keep(
-        part,
-        LearnResults(
-            world=part.world, products=part.products, banners=part.banners, bin_banners=250,
-            seeds=part.seeds, oracle=((1.0,) * bins,) * len(part.seeds), knobs=part.knobs,
-            runs=tuple(
-                Run(contender="policy", seed=seed, earned=(0.5,) * bins, distinct=9,
-                    milliseconds=1.0)
-                for seed in part.seeds
-            ),
-        ),
-    )  # fmt: skip
+    earned = [0.5] * (part.banners // 250)
+    runs = [
+        {"contender": name, "seed": seed, "earned": earned, "distinct": 9, "milliseconds": 1.0}
+        for name in part.contenders
+        for seed in part.seeds
+    ]
+    kept = {
+        "world": part.world, "products": part.products, "banners": part.banners,
+        "bin_banners": 250, "seeds": part.seeds, "oracle": [earned] * len(part.seeds),
+        "runs": runs, "knobs": part.knobs,
+        "settings": str(LearnerSettings(batch_banners=settings_of(tmp_path).batch_banners)),
+    }  # fmt: skip
+    (tmp_path / "learn").mkdir()
+    (tmp_path / "learn" / "drift.json").write_text(json.dumps(kept))
 
     played = ("learn", "--musts", "--parts", "drift", "--data-dir", tmp_path, "--json")
     assert call(*played).status == 0
