@@ -538,29 +538,35 @@ def test_odd_and_even_households_are_not_compared(call: Call, tmp_path: Path) ->
 
 
 def test_where_musts_are_not_met_a_strict_command_fails(call: Call, tmp_path: Path) -> None:
-    part = next(part for part in PARTS if part.name == "drift")
-    earned = [0.5] * (part.banners // 250)
+    part = next(part for part in PARTS if part.name == "synthetic-100k")
+    bins = part.banners // 250
     runs = [
-        {"contender": name, "seed": seed, "earned": earned, "distinct": 9, "milliseconds": 1.0}
+        {
+            "contender": name,
+            "seed": seed,
+            "earned": [0.5] * bins,
+            "distinct": 9,
+            "milliseconds": 1.0,
+        }
         for name in part.contenders
         for seed in part.seeds
     ]
     kept = {
         "world": part.world, "products": part.products, "banners": part.banners,
-        "bin_banners": 250, "seeds": part.seeds, "oracle": [earned] * len(part.seeds),
+        "bin_banners": 250, "seeds": part.seeds, "oracle": [[1.0] * bins] * len(part.seeds),
         "runs": runs, "knobs": part.knobs,
         "settings": str(LearnerSettings(batch_banners=settings_of(tmp_path).batch_banners)),
     }  # fmt: skip
     (tmp_path / "learn").mkdir()
-    (tmp_path / "learn" / "drift.json").write_text(json.dumps(kept))
+    (tmp_path / "learn" / "synthetic-100k.json").write_text(json.dumps(kept))
 
-    played = ("learn", "--musts", "--parts", "drift", "--data-dir", tmp_path, "--json")
+    played = ("learn", "--musts", "--parts", "synthetic-100k", "--data-dir", tmp_path, "--json")
     assert call(*played).status == 0
     done = call(*played, "--strict")
 
     assert done.status == 1
     assert "not met or not played" in done.err
-    assert done.json["parts"] == ["drift"]
+    assert done.json["parts"] == ["synthetic-100k"]
 
 
 def test_the_musts_in_tiny_are_played_once_and_judged(call: Call, tmp_path: Path) -> None:
