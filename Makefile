@@ -40,7 +40,7 @@ bench: setup system ## speed against the empty endpoint and the ordinary build: 
 	$(PYTHON) -m load.bench $(ARGS)
 
 learn: setup ## what must hold of the policy, played against its rivals without the wire: [ARGS="--parts aisles --fresh"]
-	$(QUINTET) learn --musts --processes 2 $(ARGS)
+	$(QUINTET) learn --musts --processes 2 $(if $(filter command,$(origin WORLD)),--world $(WORLD)) $(ARGS)
 
 schemas: setup ## write the JSON Schema of every message
 	$(PYTHON) -m schemas

@@ -12,8 +12,8 @@ from simulator.world import World
 
 def open_world(
     name: str,
-    *,
     seed: int,
+    *,
     cache: Path,
     products: int = 1_000,
     households: Parity = "odd",

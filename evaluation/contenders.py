@@ -12,10 +12,10 @@ from evaluation import rivals
 from evaluation.errors import NotationNotReadable
 from evaluation.shop import Rival, Shop
 from evaluation.variants import read_variant
+from policy.architecture import FULL_CANDIDATES
 from policy.serving import ServingPolicy
 from trainer.learner import Learner, LearnerSettings
 
-_FULL_CATALOGUE: Final = 2_000
 _FEW_CANDIDATES: Final = 200
 """Of the linear rivals in large catalogues, the foundation's best."""
 
@@ -68,7 +68,7 @@ def _varied(start: Start, name: str) -> Rival:
 
 
 def _linucb(start: Start, name: str, settings: rivals.LinUCBSettings) -> Rival:
-    if start.products > _FULL_CATALOGUE:
+    if start.products > FULL_CANDIDATES:
         settings = replace(settings, candidates=_FEW_CANDIDATES)
     dense = rivals.dense_features(start.weights, start.shop.features)
     return rivals.LinUCB(start.foundation, dense, settings, rng=start.rng(3), name=name)

@@ -1,4 +1,4 @@
-"""What a contender would show, now that it has learned: how much of the catalogue, and what not."""
+"""What a contender that has learned would show: how much of the catalogue, and what together."""
 
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, runtime_checkable
@@ -7,11 +7,16 @@ import numpy as np
 import numpy.typing as npt
 
 from evaluation.shop import Situation
+from policy.pairs import CategoryPair
+from schemas.products import Product
 
 COVERED_OVER: Final = 1000
 """The last visits whose greedy five are counted."""
 OUTSIDE_OVER: Final = 200
 """The last visits over which the mass outside the candidates is measured."""
+
+PAIRS: Final = 12
+"""The strongest pairs of categories that are named."""
 
 
 @runtime_checkable
@@ -30,6 +35,14 @@ class ChoosingCandidates(Protocol):
         """Return the share of probability outside the candidates; None: all are candidates."""
 
 
+@runtime_checkable
+class Pairing(Protocol):
+    """A contender that learns which categories earn more together."""
+
+    def pairs(self, products: Sequence[Product], *, count: int) -> tuple[CategoryPair, ...]:
+        """Return the strongest pairs; none if it learned none."""
+
+
 def covered(rival: object, situations: Sequence[Situation]) -> int | None:
     """Return how many distinct products the greedy fives hold; None: it has no scores."""
     if not isinstance(rival, Scoring):
@@ -44,3 +57,8 @@ def outside(rival: object, situations: Sequence[Situation]) -> float | None:
     shares = [rival.outside(situation) for situation in situations[-OUTSIDE_OVER:]]
     measured = [share for share in shares if share is not None]
     return float(np.mean(measured)) if measured else None
+
+
+def pairs(rival: object, products: Sequence[Product]) -> tuple[CategoryPair, ...]:
+    """Return the pairs of categories that earn most together; none: it learns no pairs."""
+    return rival.pairs(products, count=PAIRS) if isinstance(rival, Pairing) else ()

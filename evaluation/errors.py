@@ -15,3 +15,7 @@ class NotationNotReadable(EvaluationError):
 
 class ConditionsNotPossible(EvaluationError):
     """A ring cannot work under such conditions."""
+
+
+class SeedEnded(EvaluationError):
+    """The process that played a seed ended without telling what it found."""

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -11,18 +11,15 @@ from typing import Any, Final
 import numpy as np
 from rich.progress import Progress, TaskID
 
-from evaluation import rivals
 from evaluation.contenders import Start, maker
-from evaluation.coverage import COVERED_OVER, covered, outside
+from evaluation.coverage import COVERED_OVER, covered, outside, pairs
 from evaluation.processes import Told, in_processes
 from evaluation.recipe import code_digest
 from evaluation.results import MOST_BINS, LearnResults, Run, in_bins
 from evaluation.shop import Rival, Shop, Situation
-from policy.pairs import CategoryPair
 from policy.serving import ServingPolicy
 from rewards.specification import RewardSpecification
 from schemas.identity import user_key
-from schemas.products import Product
 from simulator.world import World
 from trainer.learner import LearnerSettings
 from trainer.past_orders import PastOrder
@@ -31,7 +28,6 @@ from trainer.pretraining import pretrain
 BIN_BANNERS: Final = 250
 ORACLE_EVERY: Final = 10
 _PSEUDONYMS: Final = b"closed loop"
-_PAIRS: Final = 12
 _STEPS: Final = 1000
 
 
@@ -131,7 +127,7 @@ def _play_seed(study: Study, bin_banners: int, seed: int, told: Told) -> _Seed:
         runs.append(
             Run(
                 contender=name,
-                pairs=rival.pairs(shop.world.products),
+                pairs=pairs(rival.rival, shop.world.products),
                 seed=seed,
                 earned=in_bins(earned, bin_banners),
                 distinct=rival.distinct,
@@ -174,11 +170,6 @@ class _Noting:
     def situations(self) -> list[Situation]:
         """The last that were not of bots."""
         return [situation for situation in self._met if not situation.visit.is_bot]
-
-    def pairs(self, products: Sequence[Product]) -> tuple[CategoryPair, ...]:
-        if not isinstance(self.rival, rivals.Learning):
-            return ()
-        return self.rival.pairs(products, count=_PAIRS)
 
 
 def _watched(rewards: Iterator[float], what: str, total: int, told: Told) -> list[float]:

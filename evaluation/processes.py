@@ -3,16 +3,15 @@
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from multiprocessing.managers import SyncManager
-from queue import Empty
-from typing import Any, Final, Protocol, TypeVar
+from multiprocessing import connection
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from evaluation.errors import SeedEnded
 
 T = TypeVar("T")
-_LISTEN_SECONDS: Final = 0.2
 _ORPHANED: Final = 1
 
 
@@ -28,25 +27,94 @@ def in_processes(
 ) -> list[T]:
     """Return what every seed found, in the order of the seeds.
 
+    As soon as one seed fails, those that are being played are ended and no other is begun.
+
     Args:
         play: travels to the other processes.
         seeds: its first argument.
         processes: seeds played at once.
-        told: hears, in this process, what the seeds tell.
+        told: hears, in this process, everything that the seeds tell.
 
     Raises:
-        Exception: whatever a seed raised; seeds that were not begun are left out then.
+        Exception: whatever the first seed that failed raised.
+        SeedEnded: a process ended without a word.
     """
     context = multiprocessing.get_context("spawn")
-    with _manager(context) as manager, _pool(processes, context) as pool:
-        news = manager.Queue()
-        futures = [pool.submit(play, seed, _Telling(news)) for seed in seeds]
-        while not _all_over(futures):
-            try:
-                told(*news.get(timeout=_LISTEN_SECONDS))
-            except Empty:
-                continue
-        return [future.result() for future in futures]
+    waiting = list(enumerate(seeds))[::-1]
+    playing: dict[Any, _Playing] = {}  # by the end of its line that is here
+    found: dict[int, T] = {}
+    try:
+        while waiting or playing:
+            while waiting and len(playing) < processes:
+                place, seed = waiting.pop()
+                here, there = context.Pipe(duplex=False)
+                process = context.Process(target=_play, args=(play, seed, there))
+                process.start()
+                there.close()
+                playing[here] = _Playing(place, seed, process)
+            for line in connection.wait(list(playing)):
+                news = _heard(line, playing[line])
+                if isinstance(news, _Found):
+                    found[playing[line].place] = news.value
+                    _end(line, playing.pop(line))
+                else:
+                    told(*news)
+    finally:
+        for line, each in playing.items():
+            each.process.terminate()
+            _end(line, each)
+    return [found[place] for place in range(len(seeds))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Playing:
+    """A seed that is being played, and its place among the seeds."""
+
+    place: int
+    seed: int
+    process: Any
+
+
+@dataclass(frozen=True, slots=True)
+class _Found(Generic[T]):
+    """What a seed found: the last thing on its line."""
+
+    value: T
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """Why a seed found nothing: the last thing on its line."""
+
+    problem: Exception
+
+
+def _heard(line: Any, playing: _Playing) -> Any:  # noqa: ANN401 - what a seed found, or progress
+    try:
+        news = line.recv()
+    except EOFError:
+        playing.process.join()
+        status = playing.process.exitcode
+        raise SeedEnded(f"seed {playing.seed}: its process ended with status {status}") from None
+    if isinstance(news, _Failed):
+        raise news.problem
+    return news
+
+
+def _end(line: Any, playing: _Playing) -> None:  # noqa: ANN401
+    playing.process.join()
+    playing.process.close()
+    line.close()
+
+
+def _play(play: Callable[[int, Told], Any], seed: int, line: Any) -> None:  # noqa: ANN401
+    """Play one seed, in its process."""
+    _end_with_parent()
+    try:
+        line.send(_Found(play(seed, _Telling(line))))
+    except Exception as problem:  # noqa: BLE001 - it is raised where the seed was asked for
+        problem.add_note(traceback.format_exc())
+        line.send(_Failed(problem))
 
 
 def _end_with_parent() -> None:
@@ -61,34 +129,11 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
-@contextmanager
-def _manager(context: Any) -> Iterator[SyncManager]:  # noqa: ANN401
-    manager = SyncManager(ctx=context)
-    manager.start(initializer=_end_with_parent)
-    with manager:
-        yield manager
-
-
-@contextmanager
-def _pool(processes: int, context: Any) -> Iterator[ProcessPoolExecutor]:  # noqa: ANN401
-    pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _all_over(futures: Sequence[Future[Any]]) -> bool:
-    return all(each.done() for each in futures) or any(
-        each.done() and each.exception() is not None for each in futures
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class _Telling:
     """Sends progress to the process that shows it."""
 
-    news: Any
+    line: Any
 
     def __call__(self, what: str, done: float) -> None:
-        self.news.put((what, done))
+        self.line.send((what, done))

@@ -3,29 +3,42 @@
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from cli.commands.ring import WorldOption
+from cli.commands.ring import WORLD_HELP, World
 from cli.errors import BadUsage
 from cli.musts import MustsOptions, play_musts
 from cli.output import Output, table
 from cli.settings import Settings
 
 if TYPE_CHECKING:
+    from evaluation.learn import Study
     from evaluation.results import LearnResults
-    from simulator.grocery import Parity
-    from simulator.world import World
+
+Households = Literal["odd", "even"]
+_WORLD: Final[World] = "synthetic"
+_BANNERS: Final = 20_000
+_SEEDS: Final = "0,1,2"
+_PRODUCTS: Final = 1_000
+_HOUSEHOLDS: Final[Households] = "odd"
 
 
 def learn(
     settings: Settings,
     output: Output,
-    world: WorldOption = "synthetic",
-    banners: Annotated[int, typer.Option(min=256, help="banners of each run")] = 20_000,
-    seeds: Annotated[str, typer.Option(help="seeds, comma-separated")] = "0,1,2",
-    products: Annotated[int, typer.Option(min=50, help="products of synthetic and aisles")] = 1_000,
+    world: Annotated[World | None, typer.Option(help=WORLD_HELP, show_default=_WORLD)] = None,
+    banners: Annotated[
+        int | None, typer.Option(min=256, help="banners of each run", show_default=str(_BANNERS))
+    ] = None,
+    seeds: Annotated[
+        str | None, typer.Option(help="seeds, comma-separated", show_default=_SEEDS)
+    ] = None,
+    products: Annotated[
+        int | None,
+        typer.Option(min=50, help="products of synthetic and aisles", show_default=str(_PRODUCTS)),
+    ] = None,
     rivals: Annotated[
         str,
         typer.Option(
@@ -35,8 +48,11 @@ def learn(
     ] = "",
     processes: Annotated[int, typer.Option(min=1, help="seeds played at once")] = 1,
     households: Annotated[
-        Literal["odd", "even"], typer.Option(help="of the grocer; settings were chosen on the odd")
-    ] = "odd",
+        Households | None,
+        typer.Option(
+            help="of the grocer; settings were chosen on the odd", show_default=_HOUSEHOLDS
+        ),
+    ] = None,
     knobs: Annotated[
         str,
         typer.Option(
@@ -75,33 +91,32 @@ def learn(
     import msgspec
 
     if musts or smoke:
-        _refuse("--musts", rivals=rivals, knobs=knobs, results=results, compare=compare)
+        _refuse(
+            "--smoke" if smoke else "--musts", world=world, banners=banners, seeds=seeds,
+            products=products, households=households, rivals=rivals, knobs=knobs, results=results,
+            compare=compare, strict=smoke and strict,
+        )  # fmt: skip
         chosen = tuple(filter(None, parts.split(",")))
         options = MustsOptions(processes, chosen, fresh, smoke, strict, page=plot)
         play_musts(settings, output, options)
         return
     _refuse("a single study, without --musts,", parts=parts, fresh=fresh, strict=strict)
 
-    from evaluation.contenders import USUAL
-    from evaluation.learn import Study
     from evaluation.learn import learn as run_learn
     from evaluation.plot import write_plot
-    from trainer.learner import LearnerSettings
 
-    names = tuple(rivals.split(",")) if rivals else USUAL
-    _check(names, world, knobs)
-    earlier = None if compare is None else _read(compare)
-    cache = settings.data_dir / "cache"
-    study = Study(
-        world=world,
-        open_world=partial(_world_of, world, cache, products, households, knobs),
-        seeds=_seeds_of(seeds),
-        banners=banners,
-        contenders=names,
-        learner=LearnerSettings(batch_banners=settings.batch_banners),
+    products = products or _PRODUCTS
+    study = _study(
+        settings,
+        world=world or _WORLD,
+        banners=banners or _BANNERS,
+        seeds=_SEEDS if seeds is None else seeds,
+        products=products,
+        rivals=rivals,
+        households=households or _HOUSEHOLDS,
         knobs=knobs,
-        households=households if world == "grocer" else "",
     )
+    earlier = None if compare is None else _read(compare, study, products)
     with output.progress() as progress:
         found = run_learn(study, processes=processes, progress=progress)
     if plot is not None:
@@ -111,14 +126,54 @@ def learn(
         results.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
     turned = f", {knobs}" if knobs else ""
     title = (
-        f"{world}{turned}, {found.products} products, {banners} banners, seeds {seeds}: "
-        "share of oracle"
+        f"{found.world}{turned}, {found.products} products, {found.banners} banners, "
+        f"seeds {_listed(found.seeds)}: share of oracle"
     )
     output.result(found, table(title, found.rows()))
     if pairs := found.pair_rows():
         output.people.print(table("pairs that earn most together", pairs))
     if earlier is not None:
-        output.people.print(table(f"changes since {compare}", found.changes(earlier)))
+        same = set(earlier.seeds) == set(found.seeds)
+        on = "" if same else f", which played seeds {_listed(earlier.seeds)}"
+        output.people.print(table(f"changes since {compare}{on}", found.changes(earlier)))
+
+
+def _study(
+    settings: Settings,
+    *,
+    world: World,
+    banners: int,
+    seeds: str,
+    products: int,
+    rivals: str,
+    households: Households,
+    knobs: str,
+) -> "Study":
+    """Return what is to be played.
+
+    Raises:
+        BadUsage: a seed, contender or knob cannot be meant.
+    """
+    from cli.worlds import open_world
+    from evaluation.contenders import USUAL
+    from evaluation.learn import Study
+    from trainer.learner import LearnerSettings
+
+    names = tuple(rivals.split(",")) if rivals else USUAL
+    _check(names, world, knobs)
+    cache = settings.data_dir / "cache"
+    return Study(
+        world=world,
+        open_world=partial(
+            open_world, world, cache=cache, products=products, households=households, knobs=knobs
+        ),
+        seeds=_seeds_of(seeds),
+        banners=banners,
+        contenders=names,
+        learner=LearnerSettings(batch_banners=settings.batch_banners),
+        knobs=knobs,
+        households=households if world == "grocer" else "",
+    )
 
 
 def _refuse(asked: str, **options: object) -> None:
@@ -126,16 +181,6 @@ def _refuse(asked: str, **options: object) -> None:
     given = [f"--{name}" for name, value in options.items() if value]
     if given:
         raise BadUsage(f"{asked} takes no {', '.join(given)}")
-
-
-def _world_of(
-    name: str, cache: Path, products: int, households: "Parity", knobs: str, seed: int
-) -> "World":
-    from cli.worlds import open_world
-
-    return open_world(
-        name, seed=seed, cache=cache, products=products, households=households, knobs=knobs
-    )
 
 
 def _check(names: Sequence[str], world: str, knobs: str) -> None:
@@ -163,12 +208,33 @@ def _seeds_of(text: str) -> tuple[int, ...]:
         raise BadUsage(f"--seeds {text!r}: give whole numbers, comma-separated") from None
 
 
-def _read(path: Path) -> "LearnResults":
+def _listed(seeds: Sequence[int]) -> str:
+    return ",".join(map(str, seeds))
+
+
+def _read(path: Path, study: "Study", products: int) -> "LearnResults":
+    """Return results to compare a study with; its banners, seeds and contenders may be others.
+
+    Raises:
+        BadUsage: they cannot be read, or are of another shop.
+    """
     import msgspec
 
     from evaluation.results import LearnResults
 
     try:
-        return msgspec.json.decode(path.read_bytes(), type=LearnResults)
+        earlier = msgspec.json.decode(path.read_bytes(), type=LearnResults)
     except (OSError, msgspec.MsgspecError) as problem:
         raise BadUsage(f"--compare {path}: {problem}") from None
+    ours = {"world": study.world, "knobs": study.knobs, "households": study.households}
+    theirs = {name: getattr(earlier, name) for name in ours}
+    if study.world != "grocer":  # the grocery has its own products
+        ours["products"], theirs["products"] = str(products), str(earlier.products)
+    others = [
+        f"{name} {theirs[name] or 'as usual'}, not {value or 'as usual'}"
+        for name, value in ours.items()
+        if theirs[name] != value
+    ]
+    if others:
+        raise BadUsage(f"--compare {path} is of another shop: {'; '.join(others)}")
+    return earlier

@@ -18,13 +18,11 @@ from cli.settings import Settings
 from cli.supervisor import Child, Supervisor, stop_on_signals
 
 World = Literal["grocer", "synthetic", "aisles"]
-WorldOption = Annotated[
-    World,
-    typer.Option(
-        help="grocer: real products and purchases; synthetic, of latent interests, and aisles, of "
-        "shelves, brands and prices: more to learn"
-    ),
-]
+WORLD_HELP = (
+    "grocer: real products and purchases; synthetic, of latent interests, and aisles, of shelves, "
+    "brands and prices: more to learn"
+)
+WorldOption = Annotated[World, typer.Option(help=WORLD_HELP)]
 Banners = Annotated[int | None, typer.Option(min=1, help="end after so many banners")]
 Rate = Annotated[float, typer.Option(min=0.1, help="banners a second")]
 

@@ -1,6 +1,7 @@
 """What befalls the ring between a banner and the weights that learned from it."""
 
 import heapq
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -35,7 +36,11 @@ class RingConditions:
             alone; a correction brings the rest.
         corrected_after_seconds: from such a reward to its correction, by the visits' clock.
         bad_batch: the visit (its number in the run) after which one shopper asks for 256 more
-            banners and clicks everything; None: nobody does.
+            banners and clicks everything; None: nobody does. Those rewards settle as any other.
+
+    Raises:
+        ConditionsNotPossible: a share outside [0, 1]; or a number of batches, seconds or of a visit
+            that is negative, infinite or none.
     """
 
     stale: int = 0
@@ -47,8 +52,11 @@ class RingConditions:
     def __post_init__(self) -> None:
         if not 0.0 <= self.corrections <= 1.0:
             raise ConditionsNotPossible("corrections is a share: between 0 and 1")
-        if min(self.stale, self.settle_seconds, self.corrected_after_seconds) < 0:
-            raise ConditionsNotPossible("batches and seconds are not negative")
+        counted = (self.stale, self.settle_seconds, self.corrected_after_seconds)
+        if not all(0 <= number < math.inf for number in counted):
+            raise ConditionsNotPossible("batches and seconds are finite and not negative")
+        if self.bad_batch is not None and not 0 <= self.bad_batch < math.inf:
+            raise ConditionsNotPossible("bad_batch is the number of a visit: 0 or more")
 
 
 ORDINARY_RING: Final = RingConditions()

@@ -159,7 +159,8 @@ class Learning:
             outcome = Outcome(points, clicked=everything, bought=())
             reward = _reward(situation, drawn, outcome, self._version)
             name = f"{reward.recommendation_id} again {number}"
-            self._take(msgspec.structs.replace(reward, recommendation_id=name))
+            self._send(situation, msgspec.structs.replace(reward, recommendation_id=name))
+            self._receive(situation)
 
 
 def _reward(situation: Situation, drawn: Draw, outcome: Outcome, version: int) -> Reward:

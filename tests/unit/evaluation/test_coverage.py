@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from evaluation.coverage import covered, outside
+from evaluation.coverage import PAIRS, covered, outside, pairs
 from evaluation.rivals import Foundation, Learning, LinUCB, LinUCBSettings, Popular, dense_features
 from evaluation.shop import Shop, Situation
 from policy.serving import ServingPolicy
@@ -83,6 +83,14 @@ def test_who_has_no_scores_covers_nothing_that_could_be_told(shop: Shop) -> None
 
     assert covered(popular, situations(shop, 3)) is None
     assert outside(popular, situations(shop, 3)) is None
+
+
+def test_the_strongest_pairs_are_those_of_whoever_learns_any(shop: Shop) -> None:
+    strongest = pairs(learning(shop), shop.world.products)
+
+    assert 0 < len(strongest) <= PAIRS
+    assert strongest == learning(shop).pairs(shop.world.products, count=PAIRS)
+    assert pairs(Popular(np.arange(FEW)), shop.world.products) == ()
 
 
 def test_nothing_lies_outside_where_every_product_is_a_candidate(shop: Shop) -> None:

@@ -56,7 +56,13 @@ def test_what_may_be_missing_has_the_type_it_has_otherwise() -> None:
         ("policy:weight=1+weight=2", "given twice"),
         ("policy:", "write KEY=VALUE"),
         ("policy:corrections=2", "between 0 and 1"),
+        ("policy:corrections=nan", "between 0 and 1"),
         ("policy:stale=-1", "not negative"),
+        ("policy:settle_seconds=nan", "finite"),
+        ("policy:settle_seconds=inf", "finite"),
+        ("policy:corrected_after_seconds=nan", "finite"),
+        ("policy:corrected_after_seconds=-1", "not negative"),
+        ("policy:bad_batch=-1", "0 or more"),
         ("policy:reward_model=1", "unknown"),
     ],
 )

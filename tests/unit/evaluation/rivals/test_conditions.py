@@ -6,15 +6,20 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from evaluation.rivals import Learning, RingConditions
 from evaluation.rivals.conditions import RewardsUnderWay, WeightsUnderWay, in_two_parts
 from evaluation.shop import Shop
+from policy import reference
+from policy.context import Context
 from rewards.specification import RewardSpecification
+from schemas import candidates
+from schemas import history as histories
 from schemas.rewards import Reward
 from simulator.synthetic import SyntheticWorld
-from tests.policies import weights_of
+from tests.policies import Weights, weights_of
 from trainer.learner import Learner, LearnerSettings
 
 PRODUCTS = 60
@@ -93,16 +98,19 @@ def shop() -> Shop:
 
 
 class Remembering(Learner):
-    """A learner that remembers what it was told, update by update."""
+    """A learner that remembers what it was told, and the weights it had, by banners learned."""
 
     def __init__(self, features: Any) -> None:
         settings = LearnerSettings(batch_banners=64, device="cpu")
         super().__init__(WEIGHTS, WEIGHTS, features, settings)
         self.told: list[Reward] = []
+        self.had = {0: self.weights()}
 
     def update(self, batch: Any) -> dict[str, float]:
         self.told.extend(batch)
-        return super().update(batch)
+        found = super().update(batch)
+        self.had[self.banners] = self.weights()
+        return found
 
 
 def played(shop: Shop, ring: RingConditions, banners: int = 600) -> tuple[list[float], Remembering]:
@@ -125,14 +133,25 @@ def test_stale_weights_serve_first_and_their_draws_say_which_they_were(shop: Sho
     assert learner.updates == 17
 
 
-def test_the_probabilities_of_stale_draws_are_those_of_the_weights_that_drew(shop: Shop) -> None:
-    frozen = played(shop, RingConditions(stale=64))[1].told
-    learned = played(shop, RingConditions())[1].told
+def defined_log_probs(shop: Shop, weights: Weights, reward: Reward) -> npt.NDArray[np.float64]:
+    """Return (K,) log-probabilities of a banner under weights, by the float64 definition."""
+    rows = candidates.unpack(reward.candidates)
+    context = Context(reward.viewed_row, histories.unpack(reward.history))
+    products = reference.compile_products(weights, shop.features)
+    scores = reference.scores(weights, products, shop.features, context)[rows]
+    banner = np.searchsorted(rows, reward.rows)
+    lifts = reference.pair_lifts(weights, shop.features, rows, banner)
+    return reference.position_log_prob(scores, banner, lifts)
 
-    assert frozen[0].log_probs == learned[0].log_probs
-    again = played(shop, RingConditions(stale=128))[1].told
-    assert [told.log_probs for told in frozen] == [told.log_probs for told in again]
-    assert frozen[-1].log_probs != learned[-1].log_probs
+
+def test_the_probabilities_of_stale_draws_are_those_of_the_weights_that_drew(shop: Shop) -> None:
+    learner = played(shop, RingConditions(stale=1), banners=1_088)[1]
+
+    for told in learner.told[900:1_000]:
+        assert told.policy_version == 3
+        drew, newer = (defined_log_probs(shop, learner.had[at], told) for at in (512, 768))
+        assert np.array(told.log_probs, float) == pytest.approx(drew, abs=1e-4)
+        assert np.abs(drew - newer).max() > 1e-3
 
 
 def test_slow_rewards_are_late_and_none_is_lost(
@@ -177,6 +196,14 @@ def test_a_bad_batch_is_one_shoppers_who_clicked_everything(
     assert len({each.rows for each in bad}) > 1
     assert earned[:100] == ordinary[0][:100]
     assert earned != ordinary[0]
+
+
+def test_a_bad_batch_settles_as_late_as_any_reward(shop: Shop) -> None:
+    told = played(shop, RingConditions(bad_batch=99, settle_seconds=3600))[1].told
+
+    bad = [place for place, each in enumerate(told) if "again" in each.recommendation_id]
+    assert bad == list(range(100, 356))  # after what the visits before it earned, itself late
+    assert told[99].recommendation_id == "99"
 
 
 def test_as_it_stands_nothing_befalls_the_ring(
