@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from evaluation.results import LearnResults
 
 _POINTS: Final = 60
+_POLICY: Final = "#c2185b"
+_BAND: Final = "rgba(194, 24, 91, 0.15)"
 _STYLE: Final = (
     "body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}"
     "table{border-collapse:collapse}td,th{text-align:left;padding:.15rem .8rem .15rem 0;"
@@ -63,19 +65,16 @@ def write_page(
 def _figure(results: "LearnResults") -> Any:  # noqa: ANN401 - plotly is not typed
     from plotly import graph_objects
 
-    figure = graph_objects.Figure()
+    figure, ends = graph_objects.Figure(), _ends(results)
+    if "policy" in results.contenders and len(results.seeds) > 1:
+        curves = _coarse(results.curve("policy"))
+        edge = {"mode": "lines", "line": {"width": 0}, "showlegend": False, "hoverinfo": "skip"}
+        figure.add_scatter(x=ends, y=curves.min(axis=0), **edge)
+        figure.add_scatter(x=ends, y=curves.max(axis=0), fill="tonexty", fillcolor=_BAND, **edge)
     for name in results.contenders:
-        curves, ends = _coarse(results.curve(name)), _ends(results)
-        width = 4 if name == "policy" else 2
-        if name == "policy" and len(curves) > 1:
-            band = {"mode": "lines", "line": {"width": 0}, "showlegend": False}
-            figure.add_scatter(x=ends, y=curves.min(axis=0), hoverinfo="skip", **band)
-            figure.add_scatter(
-                x=ends, y=curves.max(axis=0), fill="tonexty", hoverinfo="skip", **band
-            )
-        figure.add_scatter(
-            x=ends, y=curves.mean(axis=0), name=name, mode="lines", line={"width": width}
-        )
+        line = {"width": 4, "color": _POLICY} if name == "policy" else {"width": 2}
+        mean = _coarse(results.curve(name)).mean(axis=0)
+        figure.add_scatter(x=ends, y=mean, name=name, mode="lines", line=line)
     figure.update_layout(
         title=f"{_where(results)}: share of the best possible reward while learning, mean of "
         f"{len(results.seeds)} seeds",
