@@ -104,7 +104,7 @@ PARTS: Final = (
     Part("turnover", "synthetic", FEW, 20_000, ("policy", UNSPREAD), knobs="turnover=.2"),
     Part("drift", "synthetic", FEW, 40_000, ("policy",), knobs=f"taste_drift={DRIFT}"),
 )  # fmt: skip
-"""What all musts together take: under three hours on two cores.
+"""What all musts together take: about an hour on two cores.
 
 The even households make 31,893 trips in the half year that is played, so from there on their trips
 come again; the second quarter is the last one of trips that nobody has seen before."""
