@@ -55,6 +55,10 @@ def play_musts(settings: Settings, output: Output, options: MustsOptions) -> Non
     kept = settings.data_dir / "learn" / ("smoke" if options.smoke else "")
     learner = LearnerSettings(batch_banners=settings.batch_banners)
     folder = PartsFolder(kept, learner)
+    try:
+        kept.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise BadUsage(f"--data-dir: {kept} cannot be made: {problem.strerror}") from None
     if options.fresh:
         folder.forget(parts)
     try:

@@ -87,6 +87,9 @@ class Settings(BaseSettings):
     )
     retention_days: float = Field(90.0, gt=0, description="the log and histories are kept so long")
     batch_banners: int = Field(256, ge=1, description="rewarded banners of one update")
+    learn_pairs: bool = Field(
+        False, description="learn which pairs of categories earn more on one banner"
+    )
     seed: int | None = Field(None, ge=0, description="seed of everything random; unset: drawn")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="logs")
 

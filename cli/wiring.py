@@ -200,9 +200,14 @@ def trainer_settings(settings: Settings, *, device: str) -> "TrainerSettings":
     """Return how the trainer works."""
     from trainer.learner import LearnerSettings
     from trainer.loop import TrainerSettings
+    from trainer.reward_model import reward_model_settings
 
     return TrainerSettings(
-        learner=LearnerSettings(batch_banners=settings.batch_banners, device=device)
+        learner=LearnerSettings(
+            batch_banners=settings.batch_banners,
+            device=device,
+            reward_model=reward_model_settings(pairs=settings.learn_pairs),
+        )
     )
 
 

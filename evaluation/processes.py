@@ -1,13 +1,18 @@
 """Seeds in processes of their own, which end with the process that asked."""
 
+import logging
 import multiprocessing
 import os
+import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import connection
 from typing import Any, Final, Generic, Protocol, TypeVar
+
+import structlog
 
 from evaluation.errors import SeedEnded
 
@@ -49,7 +54,8 @@ def in_processes(
                 place, seed = waiting.pop()
                 here, there = context.Pipe(duplex=False)
                 process = context.Process(target=_play, args=(play, seed, there))
-                process.start()
+                with _deaf_to_interrupts():
+                    process.start()
                 there.close()
                 playing[here] = _Playing(place, seed, process)
             for line in connection.wait(list(playing)):
@@ -89,6 +95,19 @@ class _Failed:
     problem: Exception
 
 
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let processes that start meanwhile ignore Ctrl-C: it is this process that ends them."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _heard(line: Any, playing: _Playing) -> Any:  # noqa: ANN401 - what a seed found, or progress
     try:
         news = line.recv()
@@ -108,8 +127,9 @@ def _end(line: Any, playing: _Playing) -> None:  # noqa: ANN401
 
 
 def _play(play: Callable[[int, Told], Any], seed: int, line: Any) -> None:  # noqa: ANN401
-    """Play one seed, in its process."""
+    """Play one seed, in its process, whose logs tell of trouble alone."""
     _end_with_parent()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     try:
         line.send(_Found(play(seed, _Telling(line))))
     except Exception as problem:  # noqa: BLE001 - it is raised where the seed was asked for

@@ -67,12 +67,13 @@ def read_variant(text: str) -> Variant:
     try:
         kinds = {**_LEARNER, **_REWARD_MODEL, **_RING}
         given = read_settings(_NEXT.split(rest) if colon else [], kinds)
-        ring = RingConditions(**{key: value for key, value in given.items() if key in _RING})
+        variant = Variant(
+            contender=name,
+            learner={key: value for key, value in given.items() if key in _LEARNER},
+            reward_model={key: value for key, value in given.items() if key in _REWARD_MODEL},
+            ring=RingConditions(**{key: value for key, value in given.items() if key in _RING}),
+        )
+        variant.settings(LearnerSettings())
     except ValueError as problem:
         raise NotationNotReadable(f"{text}: {problem}") from None
-    return Variant(
-        contender=name,
-        learner={key: value for key, value in given.items() if key in _LEARNER},
-        reward_model={key: value for key, value in given.items() if key in _REWARD_MODEL},
-        ring=ring,
-    )
+    return variant

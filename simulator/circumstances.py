@@ -122,8 +122,8 @@ class Circumstances:
 
     def __post_init__(self) -> None:
         _require_shares(noise=self.noise, bots=self.bots, biased_past=self.biased_past)
-        if self.turnover < 0:
-            raise WorldNotPossible("turnover is 0 at least")
+        if self.turnover < 0 or (self.taste_drift is not None and self.taste_drift < 0):
+            raise WorldNotPossible("turnover and taste_drift are 0 at least")
 
     def unled_past(self) -> float:
         """Return the factor on past habit and search, for what the storefront leaves them."""

@@ -5,6 +5,10 @@ class TrainerError(RuntimeError):
     """Training could not go on."""
 
 
+class SettingsNotPossible(TrainerError, ValueError):
+    """No learner can follow these settings."""
+
+
 class NotEnoughPastOrders(TrainerError):
     """There are too few past orders to pretrain on: import more purchases."""
 

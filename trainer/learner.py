@@ -42,6 +42,7 @@ from schemas.rewards import Reward
 from trainer.adam import Adam, Moments
 from trainer.baseline import Baseline
 from trainer.device import choose_device, compute_deterministically
+from trainer.errors import SettingsNotPossible
 from trainer.examples import (
     Batch,
     Example,
@@ -52,11 +53,16 @@ from trainer.examples import (
 )
 from trainer.observations import observations_of
 from trainer.reward_model import VALUE, RewardModel, RewardModelSettings
+from trainer.sound import require_sound
 
 Weights = Mapping[str, npt.NDArray[Any]]
 State = dict[str, npt.NDArray[Any]]
 _SCALES: Final = ("sharpness", *(name for name in VALUE if name != "value_precision"))
 """Tensors that scores are proportional to."""
+_FROM_ONE: Final = (
+    "batch_banners", "early_batch_banners", "epochs", "threads", "full_batch", "horizon_batches",
+    "rate_decay_banners", "kl_decay_banners", "focus_banners",
+)  # fmt: skip
 _DISTINCT_OVER: Final = 1000
 """Banners over which distinct products are counted."""
 
@@ -107,6 +113,11 @@ class LearnerSettings:
     threads: int = 1
     device: str = "auto"
     reward_model: RewardModelSettings = field(default_factory=RewardModelSettings)
+
+    def __post_init__(self) -> None:
+        require_sound(self, from_one=_FROM_ONE)
+        if self.device not in {"auto", "cpu"} and not self.device.startswith("cuda"):
+            raise SettingsNotPossible(f"device is {self.device!r}: auto, cpu or cuda")
 
 
 @dataclass(frozen=True, slots=True)

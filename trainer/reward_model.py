@@ -40,6 +40,7 @@ from policy.architecture import TRAITS
 from schemas.limits import BANNER_SIZE
 from trainer.observations import Observations
 from trainer.pair_effects import PairEffects
+from trainer.sound import require_sound
 
 Array = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -94,6 +95,14 @@ class RewardModelSettings:
     pair_exploration: float = 0.0
     horizon_banners: float = 200_000.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_sound(self, from_one=("horizon_banners",))
+
+
+def reward_model_settings(*, pairs: bool) -> RewardModelSettings:
+    """Return the usual settings, which learn what pairs of categories do if `pairs`."""
+    return RewardModelSettings(pair_spread=(0.3, 0.3)) if pairs else RewardModelSettings()
 
 
 @dataclass(slots=True)
@@ -349,8 +358,11 @@ class RewardModel:
         for name, part in zip(PARTS, self._parts, strict=True):
             for field in _MOVED if part.slopes_prior > 0 else _MOVED_WITHOUT_SLOPES:
                 setattr(part, field, np.array(state[f"{name}/{field}"]))
+            means, precisions = (np.array(state[f"{name}/{field}"]) for field in _MOVED_OF_PAIRS)
+            # A state from before pairs were learned knows no prior of theirs.
             part.pairs.means, part.pairs.precisions = (
-                np.array(state[f"{name}/{field}"]) for field in _MOVED_OF_PAIRS
+                means,
+                np.maximum(precisions, part.pairs.prior),
             )
 
 

@@ -1,5 +1,7 @@
 """`quintet learn`: the laboratory without the wire."""
 
+import os
+import signal
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -98,6 +100,7 @@ def learn(
         )  # fmt: skip
         chosen = tuple(filter(None, parts.split(",")))
         options = MustsOptions(processes, chosen, fresh, smoke, strict, page=plot)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         play_musts(settings, output, options)
         return
     _refuse("a single study, without --musts,", parts=parts, fresh=fresh, strict=strict)
@@ -117,13 +120,10 @@ def learn(
         knobs=knobs,
     )
     earlier = None if compare is None else _read(compare, study, products)
+    _check_places(plot=plot, results=results)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the seeds' processes too
     with output.progress() as progress:
         found = run_learn(study, processes=processes, progress=progress)
-    if plot is not None:
-        write_plot(found, plot)
-        output.say(f"curves in {plot}")
-    if results is not None:
-        results.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
     turned = f", {knobs}" if knobs else ""
     title = (
         f"{found.world}{turned}, {found.products} products, {found.banners} banners, "
@@ -132,6 +132,11 @@ def learn(
     output.result(found, table(title, found.rows()))
     if pairs := found.pair_rows():
         output.people.print(table("pairs that earn most together", pairs))
+    if results is not None:
+        results.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+    if plot is not None:
+        write_plot(found, plot)
+        output.say(f"curves in {plot}")
     if earlier is not None:
         same = set(earlier.seeds) == set(found.seeds)
         on = "" if same else f", which played seeds {_listed(earlier.seeds)}"
@@ -159,7 +164,7 @@ def _study(
     from evaluation.learn import Study
     from trainer.learner import LearnerSettings
 
-    names = tuple(rivals.split(",")) if rivals else USUAL
+    names = tuple(name.strip() for name in rivals.split(",")) if rivals else USUAL
     _check(names, world, knobs)
     cache = settings.data_dir / "cache"
     return Study(
@@ -174,6 +179,13 @@ def _study(
         knobs=knobs,
         households=households if world == "grocer" else "",
     )
+
+
+def _check_places(**places: Path | None) -> None:
+    """Raise BadUsage where a file cannot be written, before anything is played."""
+    for option, path in places.items():
+        if path is not None and (path.is_dir() or not os.access(path.parent, os.W_OK)):
+            raise BadUsage(f"--{option} {path}: give a file in a folder that can be written to")
 
 
 def _refuse(asked: str, **options: object) -> None:
@@ -203,9 +215,12 @@ def _check(names: Sequence[str], world: str, knobs: str) -> None:
 
 def _seeds_of(text: str) -> tuple[int, ...]:
     try:
-        return tuple(int(seed) for seed in text.split(","))
+        seeds = tuple(int(seed) for seed in text.split(","))
     except ValueError:
-        raise BadUsage(f"--seeds {text!r}: give whole numbers, comma-separated") from None
+        seeds = ()
+    if not seeds or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise BadUsage(f"--seeds {text!r}: give different whole numbers from 0, comma-separated")
+    return seeds
 
 
 def _listed(seeds: Sequence[int]) -> str:

@@ -121,7 +121,7 @@ function showPairs({ version, pairs }) {
   const shared = pairs.some(({ first, second }) => (first + second).includes(" or "));
   byId("pairs").hidden = !pairs.length;
   if (version === null) say("pairs-of", "There is no policy yet: run `quintet pretrain`.");
-  else if (!pairs.length) say("pairs-of", `Version ${version} has learned of no two categories that earn more together.`);
+  else if (!pairs.length) say("pairs-of", `Version ${version} has learned of no two categories that earn more together; unless QUINTET_LEARN_PAIRS is on, it does not try to.`);
   else say("pairs-of", `Once a product of one category stands on a banner, version ${version} multiplies the odds of one of the other by so much.${shared ? " Categories with “or” between them share a place in the model." : ""}`);
   fill("pairs", ...pairs.map((pair) => pairLine(pair, pairs[0].lift_nats)));
 }

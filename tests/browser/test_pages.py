@@ -79,7 +79,8 @@ def test_a_policy_without_pairs_says_so(ring: Ring, visit: Visit) -> None:
     visit.page.goto(ring.url)
 
     expect(visit.page.locator("#pairs-of")).to_have_text(
-        "Version 31 has learned of no two categories that earn more together."
+        "Version 31 has learned of no two categories that earn more together; "
+        "unless QUINTET_LEARN_PAIRS is on, it does not try to."
     )
     expect(visit.page.locator("#pairs")).to_be_hidden()
 

@@ -11,11 +11,11 @@ from projections.orders import with_order
 from schemas import history as histories
 from schemas.products import Product
 from schemas.rewards import Reward
-from trainer.errors import RewardNotUsable
+from trainer.errors import RewardNotUsable, SettingsNotPossible
 from trainer.examples import read_example
 from trainer.health import HEALTH
 from trainer.learner import Learner, LearnerSettings
-from trainer.reward_model import RewardModelSettings
+from trainer.reward_model import RewardModelSettings, reward_model_settings
 
 
 def pays(*good: int) -> Any:
@@ -293,3 +293,27 @@ def test_the_policy_gradient_alone_is_served_as_it_is_trained(shop: Any) -> None
     learner.update(shop.rewards(64, points=pays(7)))
 
     assert np.array_equal(learner.weights()["sharpness"], shop.weights["sharpness"])
+
+
+def test_pairs_can_be_learned_from_some_day_on(shop: Any) -> None:
+    before = learner_of(shop)
+    before.update(shop.rewards(64))
+    after = learner_of(shop, reward_model=reward_model_settings(pairs=True))
+
+    after.restore(before.state())
+    health = after.update(shop.rewards(64, seed=1, points=pays(7)))
+
+    assert health["refused"] == 0.0
+    assert after.weights()["value_pairs"].any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"epochs": 0}, {"learning_rate": float("nan")}, {"kl": -1.0}, {"device": "gpux"}],
+    ids=str,
+)
+def test_settings_that_nobody_could_follow_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(SettingsNotPossible, match=next(iter(wrong))):
+        LearnerSettings(**wrong)
+    with pytest.raises(SettingsNotPossible, match="pair_spread"):
+        RewardModelSettings(pair_spread=(0.3, float("inf")))
