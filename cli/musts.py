@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from evaluation.parts import Part, PartsFolder
     from evaluation.results import LearnResults
     from simulator.world import World
-    from trainer.learner import LearnerSettings
+    from trainer.learner_settings import LearnerSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ def play_musts(settings: Settings, output: Output, options: MustsOptions) -> Non
     from evaluation.musts import judged
     from evaluation.parts import PartsFolder
     from evaluation.plot import write_page
-    from trainer.learner import LearnerSettings
+    from trainer.learner_settings import LearnerSettings
 
     parts = _chosen(options)
     kept = settings.data_dir / "learn" / ("smoke" if options.smoke else "")

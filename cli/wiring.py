@@ -198,7 +198,7 @@ def service_settings(settings: Settings) -> "ServiceSettings":
 
 def trainer_settings(settings: Settings, *, device: str) -> "TrainerSettings":
     """Return how the trainer works."""
-    from trainer.learner import LearnerSettings
+    from trainer.learner_settings import LearnerSettings
     from trainer.loop import TrainerSettings
     from trainer.reward_model import reward_model_settings
 

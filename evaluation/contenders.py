@@ -14,7 +14,8 @@ from evaluation.shop import Rival, Shop
 from evaluation.variants import read_variant
 from policy.architecture import FULL_CANDIDATES
 from policy.serving import ServingPolicy
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 
 _FEW_CANDIDATES: Final = 200
 """Of the linear rivals in large catalogues, the foundation's best."""

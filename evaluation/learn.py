@@ -21,7 +21,7 @@ from policy.serving import ServingPolicy
 from rewards.specification import RewardSpecification
 from schemas.identity import user_key
 from simulator.world import World
-from trainer.learner import LearnerSettings
+from trainer.learner_settings import LearnerSettings
 from trainer.past_orders import PastOrder
 from trainer.pretraining import pretrain
 

@@ -12,7 +12,7 @@ from evaluation.learn import Study
 from evaluation.results import LearnResults
 from simulator.synthetic import STRONG_PULL
 from simulator.world import World
-from trainer.learner import LearnerSettings
+from trainer.learner_settings import LearnerSettings
 
 HELD_OUT: Final = (11, 12, 13, 14, 15)
 """Seeds on which nothing was chosen."""

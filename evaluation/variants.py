@@ -12,7 +12,7 @@ from typing import Any, Final, get_type_hints
 from evaluation.errors import NotationNotReadable
 from evaluation.notation import read_settings
 from evaluation.rivals.conditions import RingConditions
-from trainer.learner import LearnerSettings
+from trainer.learner_settings import LearnerSettings
 from trainer.reward_model import RewardModelSettings
 
 VARIED: Final = ("policy", "base")

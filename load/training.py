@@ -13,7 +13,8 @@ from schemas.codec import decode_reward
 from schemas.history import pack
 from schemas.limits import BANNER_SIZE
 from schemas.rewards import Reward
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 
 BATCH: Final = 256
 _BATCHES: Final = 6

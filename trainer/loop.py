@@ -37,7 +37,8 @@ from trainer.catalogue import FollowedCatalogue
 from trainer.checkpoint import CheckpointFolder, Progress
 from trainer.errors import RewardNotUsable
 from trainer.examples import Example, read_example
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 from trainer.metrics import TrainerMetrics
 from trainer.open_batch import OpenBatch, Seen
 

@@ -162,7 +162,7 @@ def _study(
     from cli.worlds import open_world
     from evaluation.contenders import USUAL
     from evaluation.learn import Study
-    from trainer.learner import LearnerSettings
+    from trainer.learner_settings import LearnerSettings
 
     names = tuple(name.strip() for name in rivals.split(",")) if rivals else USUAL
     _check(names, world, knobs)

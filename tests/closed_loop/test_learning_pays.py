@@ -9,7 +9,8 @@ from evaluation.shop import Shop
 from policy.serving import ServingPolicy
 from rewards.specification import RewardSpecification
 from simulator.synthetic import SyntheticWorld
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 from trainer.pretraining import pretrain
 
 BANNERS = 5_000

@@ -28,7 +28,7 @@ from schemas.events import Recommended
 from streams.dead_letters import bury
 from streams.port import Message, Partition, Record
 from tests.policies import weights_of
-from trainer.learner import LearnerSettings
+from trainer.learner_settings import LearnerSettings
 
 USERS, PRODUCTS = 40, 30
 

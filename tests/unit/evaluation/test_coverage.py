@@ -12,7 +12,8 @@ from policy.serving import ServingPolicy
 from rewards.specification import RewardSpecification
 from simulator.synthetic import SyntheticWorld
 from tests.policies import weights_of
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 
 FEW, MANY = 60, 2_100
 

@@ -12,7 +12,7 @@ from rich.progress import Progress
 from evaluation.learn import Study, learn
 from evaluation.results import LearnResults
 from simulator.synthetic import SyntheticWorld
-from trainer.learner import LearnerSettings
+from trainer.learner_settings import LearnerSettings
 from trainer.reward_model import RewardModelSettings
 
 CONTENDERS = ("random", "foundation", "policy")

@@ -15,7 +15,7 @@ from evaluation.musts import MUSTS, Judged, Must, Reached, judged
 from evaluation.parts import PARTS, Part, PartsFolder, play, smoke
 from evaluation.plot import write_page
 from evaluation.results import LearnResults, Run
-from trainer.learner import LearnerSettings
+from trainer.learner_settings import LearnerSettings
 
 BIN = 250
 LEARNER = LearnerSettings()

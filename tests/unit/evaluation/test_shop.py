@@ -15,7 +15,8 @@ from schemas.history import unpack
 from simulator.circumstances import Circumstances
 from simulator.synthetic import SyntheticWorld
 from tests.policies import weights_of
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 
 PRODUCTS = 60
 BANNERS = 120

@@ -9,7 +9,7 @@ from evaluation.errors import NotationNotReadable
 from evaluation.notation import read_settings
 from evaluation.rivals import RingConditions
 from evaluation.variants import read_variant
-from trainer.learner import LearnerSettings
+from trainer.learner_settings import LearnerSettings
 from trainer.reward_model import RewardModelSettings
 
 

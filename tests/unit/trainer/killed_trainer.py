@@ -7,7 +7,7 @@ from pathlib import Path
 
 from policy.registry import Registry
 from streams.local import LocalLog
-from trainer.learner import LearnerSettings
+from trainer.learner_settings import LearnerSettings
 from trainer.loop import Trainer, TrainerSettings
 
 

@@ -14,7 +14,8 @@ from schemas.rewards import Reward
 from trainer.errors import RewardNotUsable, SettingsNotPossible
 from trainer.examples import read_example
 from trainer.health import HEALTH
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 from trainer.reward_model import RewardModelSettings, reward_model_settings
 
 

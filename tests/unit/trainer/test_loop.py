@@ -21,7 +21,7 @@ from schemas.rewards import Reward
 from streams.local import LocalLog
 from streams.port import Log, Message
 from streams.topics import DEAD, POLICIES, PRODUCTS, REWARDS
-from trainer.learner import LearnerSettings
+from trainer.learner_settings import LearnerSettings
 from trainer.loop import Trainer, TrainerSettings
 
 BATCH = 16

@@ -7,7 +7,8 @@ import pytest
 
 from policy.architecture import PAIR_GROUPS, TRAITS
 from policy.features import pair_groups
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 from trainer.observations import Observations
 from trainer.pair_effects import PairEffects, other_groups
 from trainer.reward_model import RewardModel, RewardModelSettings

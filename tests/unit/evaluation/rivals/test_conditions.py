@@ -20,7 +20,8 @@ from schemas import history as histories
 from schemas.rewards import Reward
 from simulator.synthetic import SyntheticWorld
 from tests.policies import Weights, weights_of
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 
 PRODUCTS = 60
 WEIGHTS = weights_of(PRODUCTS, seed=2)

@@ -11,7 +11,8 @@ from policy.serving import ServingPolicy
 from rewards.specification import RewardSpecification
 from simulator.synthetic import SyntheticWorld
 from tests.policies import weights_of
-from trainer.learner import Learner, LearnerSettings
+from trainer.learner import Learner
+from trainer.learner_settings import LearnerSettings
 
 PRODUCTS = 60
 BANNERS = 300
