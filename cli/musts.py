@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cli.errors import BadUsage, CommandFailed
 from cli.output import Output, table
 from cli.settings import Settings
+from cli.wiring import learner_settings
 
 if TYPE_CHECKING:
     from evaluation.parts import Part, PartsFolder
@@ -49,11 +50,10 @@ def play_musts(settings: Settings, output: Output, options: MustsOptions) -> Non
     from evaluation.musts import judged
     from evaluation.parts import PartsFolder
     from evaluation.plot import write_page
-    from trainer.learner_settings import LearnerSettings
 
     parts = _chosen(options)
     kept = settings.data_dir / "learn" / ("smoke" if options.smoke else "")
-    learner = LearnerSettings(batch_banners=settings.batch_banners)
+    learner = learner_settings(settings)
     folder = PartsFolder(kept, learner)
     try:
         kept.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,7 @@ from streams.topics import TOPICS
 if TYPE_CHECKING:
     from projections.history.redis import RedisSettings
     from service.wiring import ServiceSettings
+    from trainer.learner_settings import LearnerSettings
     from trainer.loop import TrainerSettings
 
 log = structlog.get_logger(__name__)
@@ -198,16 +199,20 @@ def service_settings(settings: Settings) -> "ServiceSettings":
 
 def trainer_settings(settings: Settings, *, device: str) -> "TrainerSettings":
     """Return how the trainer works."""
-    from trainer.learner_settings import LearnerSettings
     from trainer.loop import TrainerSettings
+
+    return TrainerSettings(learner=learner_settings(settings, device=device))
+
+
+def learner_settings(settings: Settings, *, device: str = "auto") -> "LearnerSettings":
+    """Return how the learner works, in the ring and in the laboratory."""
+    from trainer.learner_settings import LearnerSettings
     from trainer.reward_model import reward_model_settings
 
-    return TrainerSettings(
-        learner=LearnerSettings(
-            batch_banners=settings.batch_banners,
-            device=device,
-            reward_model=reward_model_settings(pairs=settings.learn_pairs),
-        )
+    return LearnerSettings(
+        batch_banners=settings.batch_banners,
+        device=device,
+        reward_model=reward_model_settings(pairs=settings.learn_pairs),
     )
 
 

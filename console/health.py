@@ -51,8 +51,9 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "entropy_nats": Meaning(
         "Variety of the first product",
         "How freely the policy chooses the first product of a banner (entropy, in nats).",
-        low=0.1,
-        advice="It hardly varies what it shows; it will be slow to notice when shoppers change.",
+        low=0.3,
+        advice="It hardly varies what it shows, so it will be slow to notice when shoppers change; "
+        "in the first thousands of banners that is meant, and passes.",
     ),
     "foundation_kl_nats": Meaning(
         "Distance from the foundation",
@@ -92,7 +93,7 @@ MEANINGS: Final[Mapping[str, Meaning]] = {
     "effective_share": Meaning(
         "Usable share of each batch",
         "Effective sample size over the batch: how much the importance weights leave of it.",
-        low=0.2,
+        low=0.3,
         advice="The trainer learns from banners of much older versions: it lags behind; or the "
         "first thousands of banners are still drawn sharply, which passes.",
     ),

@@ -174,6 +174,7 @@ def check_the_report_says_what_the_topics_say(told: Told, report: dict[str, Any]
     # While the ring ends it may still serve what it learned last, after the report was taken.
     until = len(served) - served[::-1].index(report["policy_version"])
     assert report["versions_served"] == len(set(served[:until]))
+    assert all(version > report["policy_version"] for version in served[until:])
     assert report["duplicates"] == report["unreadable"] == 0
 
 

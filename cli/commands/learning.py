@@ -14,6 +14,7 @@ from cli.errors import BadUsage
 from cli.musts import MustsOptions, play_musts
 from cli.output import Output, table
 from cli.settings import Settings
+from cli.wiring import learner_settings
 
 if TYPE_CHECKING:
     from evaluation.learn import Study
@@ -162,7 +163,6 @@ def _study(
     from cli.worlds import open_world
     from evaluation.contenders import USUAL
     from evaluation.learn import Study
-    from trainer.learner_settings import LearnerSettings
 
     names = tuple(name.strip() for name in rivals.split(",")) if rivals else USUAL
     _check(names, world, knobs)
@@ -175,7 +175,7 @@ def _study(
         seeds=_seeds_of(seeds),
         banners=banners,
         contenders=names,
-        learner=LearnerSettings(batch_banners=settings.batch_banners),
+        learner=learner_settings(settings),
         knobs=knobs,
         households=households if world == "grocer" else "",
     )
