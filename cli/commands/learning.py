@@ -109,6 +109,10 @@ def learn(
     from evaluation.learn import learn as run_learn
     from evaluation.plot import write_plot
 
+    if (world or _WORLD) == "grocer":
+        _refuse("the grocer", products=products)
+    else:
+        _refuse(f"the world {world or _WORLD}", households=households)
     products = products or _PRODUCTS
     study = _study(
         settings,

@@ -471,6 +471,23 @@ def test_the_musts_take_no_option_that_they_would_ignore(
     assert f"{asked} takes no {option[0]}" in done.err
 
 
+@pytest.mark.parametrize(
+    ("world", "option"),
+    [
+        ("the world synthetic", ("--households", "odd")),
+        ("the grocer", ("--products", 1_000)),
+    ],
+    ids=["made-up", "grocer"],
+)
+def test_a_world_takes_no_option_that_it_would_ignore(
+    call: Call, world: str, option: tuple[str, object]
+) -> None:
+    done = call("learn", "--world", world.split()[-1], *option)
+
+    assert done.status == 2
+    assert f"{world} takes no {option[0]}" in done.err
+
+
 def test_what_is_played_in_tiny_is_not_judged_strictly(call: Call) -> None:
     done = call("learn", "--smoke", "--strict")
 
