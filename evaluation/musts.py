@@ -1,39 +1,35 @@
-"""What must hold of the policy, as data; and what was reached, as pure functions of results."""
+"""What must hold of the policy, as data, and how what was reached is judged."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, Literal
 
 import numpy as np
 
+from evaluation.measures import (
+    Measure,
+    Reached,
+    beside_other_shops,
+    caught_up,
+    covered,
+    loss,
+    outside,
+    over,
+    over_all,
+    over_foundation,
+    over_in_quarter,
+    recovered,
+    share,
+    widened,
+)  # fmt: skip
 from evaluation.parts import BAD, BY_PAIRS, CORRECTED, DRIFT, LINEAR, OTHERS, UNSPREAD
-from evaluation.results import LearnResults, Ratio, ratio
+from evaluation.results import LearnResults
 
 Verdict = Literal["aim met", "must met", "not met", "shown", "not played"]
 _MARKS: Final = (1_000, 2_000, 5_000, 10_000, 20_000)
 _FIRST, _SECOND, _LAST = 0, 1, 3
-_SETTLING: Final = 1_000
-_END: Final = 2_500
 _AFTER_BAD: Final = 2_000
-
-
-@dataclass(frozen=True, slots=True)
-class Reached:
-    """What was reached.
-
-    Attributes:
-        value: what is judged.
-        beside: what people should see beside it; empty: nothing.
-    """
-
-    value: float
-    beside: str = ""
-
-
-Measure = Callable[..., Reached | None]
-"""Of the results of a part, or of two: None where a run is too short, or without the contenders, to
-tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,119 +72,6 @@ class Must:
         if bound is None:
             return False
         return value <= bound if self.is_loss else value >= bound
-
-
-def share(found: LearnResults, *, mark: int) -> Reached | None:
-    """Return the policy's share of the oracle before a mark, mean over seeds."""
-    if not _is_reached(found, mark, "policy"):
-        return None
-    shares = found.before("policy", mark)
-    return Reached(float(shares.mean()), f"worst {shares.min():.3f}")
-
-
-def over(
-    found: LearnResults, *, rival: str, mark: int, contender: str = "policy"
-) -> Reached | None:
-    """Return how many times a rival's reward a contender earns before a mark."""
-    if not _is_reached(found, mark, rival, contender):
-        return None
-    return _times(found.over(rival, mark, contender))
-
-
-def over_foundation(
-    found: LearnResults, *, mark: int, of_seeds: Literal["median", "worst"]
-) -> Reached | None:
-    """Return how many times the greedy foundation's reward the median or worst seed earns."""
-    if not _is_reached(found, mark, "foundation", "policy"):
-        return None
-    times = found.over("foundation", mark)
-    return Reached(times.median if of_seeds == "median" else times.worst, f"mean {times}")
-
-
-def over_in_quarter(found: LearnResults, *, rival: str, quarter: int) -> Reached | None:
-    """Return how many times a rival's reward the policy earns in a quarter of the run."""
-    if not _is_reached(found, found.banners, rival, "policy"):
-        return None
-    return _times(ratio(found.quarter("policy", quarter), found.quarter(rival, quarter)))
-
-
-def over_all(found: LearnResults, *, rival: str, contender: str) -> Reached | None:
-    """Return how many times a rival's reward a contender earns over the whole run."""
-    if not _is_reached(found, found.banners, rival, contender):
-        return None
-    whole = (0, found.banners)
-    return _times(ratio(found.between(contender, *whole), found.between(rival, *whole)))
-
-
-def loss(
-    found: LearnResults, *, contender: str, start: int, end: int, beside: str = "policy"
-) -> Reached | None:
-    """Return the share of reward that a variant loses between two visits."""
-    if not _is_reached(found, end, contender, beside):
-        return None
-    times = ratio(found.between(contender, start, end), found.between(beside, start, end))
-    interval = f", {1.0 - times.high:.3f}..{1.0 - times.low:.3f}" if times.has_interval else ""
-    return Reached(1.0 - times.estimate, f"worst {1.0 - times.worst:.3f}{interval}")
-
-
-def covered(found: LearnResults, *, after: int) -> Reached | None:
-    """Return how many products the policy's greedy fives hold, the oracle's number beside."""
-    if found.banners != after or not _is_reached(found, after, "policy"):
-        return None
-    value = found.covered("policy")
-    best = f"oracle {np.mean(found.oracle_covered):.0f}" if found.oracle_covered else ""
-    return None if value is None else Reached(value, best)
-
-
-def outside(found: LearnResults) -> Reached | None:
-    """Return the share of the policy's probability that lies outside the candidates."""
-    if "policy" not in found.contenders:
-        return None
-    value = found.outside("policy")
-    return None if value is None else Reached(value)
-
-
-def widened(found: LearnResults) -> Reached | None:
-    """Return how many times as many products the policy's greedy fives hold for exploring."""
-    if not {"policy", UNSPREAD} <= set(found.contenders):
-        return None
-    ours, theirs = found.covered("policy"), found.covered(UNSPREAD)
-    return Reached(ours / theirs, f"{ours:.0f}, {theirs:.0f}") if ours and theirs else None
-
-
-def recovered(found: LearnResults, unmoved: LearnResults, *, moment: int) -> Reached | None:
-    """Return the share of the reward lost when tastes moved that came back by the end.
-
-    What is lost is the difference to the same policy in the same shops, whose tastes stayed: in
-    shares of the oracle, over the thousand visits after the moment, and over the last 2,500.
-    1 where nothing was lost.
-    """
-    end = found.banners
-    if not _is_reached(found, moment + _SETTLING + _END, "policy") or end > unmoved.banners:
-        return None
-    if not set(found.seeds) <= set(unmoved.seeds):
-        return None
-    same = [unmoved.seeds.index(seed) for seed in found.seeds]
-
-    def lost(start: int, stop: int) -> tuple[float, float]:
-        moved = float(found.between("policy", start, stop).mean())
-        return float(unmoved.between("policy", start, stop)[same].mean()), moved
-
-    stayed, fell = lost(moment, moment + _SETTLING)
-    would, came_back = lost(end - _END, end)
-    beside = f"{fell:.3f} for {stayed:.3f} at first, {came_back:.3f} for {would:.3f} at the end"
-    at_first = stayed - fell
-    return Reached(1.0 if at_first <= 0 else 1.0 - (would - came_back) / at_first, beside)
-
-
-def _times(times: Ratio) -> Reached:
-    interval = f", {times.low:.3f}..{times.high:.3f}" if times.has_interval else ""
-    beside = f"worst {times.worst:.3f}, median {times.median:.3f}{interval}"
-    return Reached(times.estimate, beside)
-
-
-def _is_reached(found: LearnResults, mark: int, *contenders: str) -> bool:
-    return mark <= found.banners and set(contenders) <= set(found.contenders)
 
 
 def _shares(part: str, products: str, bounds: Mapping[int, tuple[float, float]]) -> Iterator[Must]:
@@ -264,9 +147,15 @@ def _musts() -> Iterator[Must]:
     yield Must(
         "distinct greedy products, posterior spread over not spread, turnover", "turnover", widened
     )
-    drift = partial(recovered, moment=DRIFT)
-    what = "recovered 20,000 banners after tastes moved"
-    yield Must(what, "drift", drift, 0.80, against="synthetic-50k")
+    what = "of the reward lost when tastes moved, back after 20,000 banners"
+    yield Must(what, "drift", partial(recovered, moment=DRIFT), 0.80)
+    what = "of what it cost against the same shops unmoved, gone after 20,000 banners"
+    yield Must(what, "drift", partial(caught_up, moment=DRIFT), against="synthetic-50k")
+    what = "at 40,000, tastes moved at 20,000 over tastes moved before the first visit"
+    yield Must(what, "drift", beside_other_shops, against="moved")
+    one = partial(over, rival="foundation", mark=3_000)
+    yield Must("over the greedy foundation at 3,000, 100,000 products", "huge", one)
+    yield Must("mass outside the candidates, 100,000 products", "huge", outside)
 
 
 MUSTS: Final = tuple(_musts())

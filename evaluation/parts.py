@@ -102,7 +102,9 @@ PARTS: Final = (
     ),
     Part("others", "synthetic", FEW, 20_000, (*OTHERS, "policy")),
     Part("turnover", "synthetic", FEW, 20_000, ("policy", UNSPREAD), knobs="turnover=.2"),
-    Part("drift", "synthetic", FEW, 40_000, ("policy",), knobs=f"taste_drift={DRIFT}"),
+    Part("drift", "synthetic", HELD_OUT, 40_000, ("policy",), knobs=f"taste_drift={DRIFT}"),
+    Part("moved", "synthetic", HELD_OUT, 40_000, ("policy",), knobs="taste_drift=0"),
+    Part("huge", "synthetic", HELD_OUT[:1], 3_000, ("foundation", "policy"), products=100_000),
 )  # fmt: skip
 """What all musts together take: about an hour on two cores.
 

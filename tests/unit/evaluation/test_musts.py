@@ -8,10 +8,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from evaluation import musts
+from evaluation import measures
 from evaluation.contenders import maker
 from evaluation.knobs import read_knobs
-from evaluation.musts import MUSTS, Judged, Must, Reached, judged
+from evaluation.measures import Reached
+from evaluation.musts import MUSTS, Judged, Must, judged
 from evaluation.parts import PARTS, Part, PartsFolder, play, smoke
 from evaluation.plot import write_page
 from evaluation.results import LearnResults, Run
@@ -61,13 +62,13 @@ def by_seed(first: float, second: float) -> Callable[[int, int], float]:
 def test_the_share_is_the_mean_of_the_seeds_with_the_worst_beside() -> None:
     found = results(policy=by_seed(0.4, 0.6))
 
-    assert musts.share(found, mark=2_000) == Reached(0.5, "worst 0.400")
+    assert measures.share(found, mark=2_000) == Reached(0.5, "worst 0.400")
 
 
 def test_over_a_rival_is_a_ratio_with_its_seeds_beside() -> None:
     found = results(policy=by_seed(0.4, 0.6), rival=steady(0.25))
 
-    reached = musts.over(found, rival="rival", mark=2_000)
+    reached = measures.over(found, rival="rival", mark=2_000)
     assert reached is not None
     assert reached.value == pytest.approx(2.0)
     assert reached.beside.startswith("worst 1.600, median 2.000")
@@ -77,7 +78,7 @@ def test_over_the_foundation_the_median_and_the_worst_seed_are_asked_for() -> No
     found = results(policy=by_seed(0.4, 0.6), foundation=steady(0.2))
 
     for of_seeds, value in (("median", 2.5), ("worst", 2.0)):
-        reached = musts.over_foundation(found, mark=2_000, of_seeds=of_seeds)  # type: ignore[arg-type]
+        reached = measures.over_foundation(found, mark=2_000, of_seeds=of_seeds)  # type: ignore[arg-type]
         assert reached is not None
         assert reached.value == pytest.approx(value)
 
@@ -86,7 +87,7 @@ def test_a_quarter_is_compared_with_the_same_quarter() -> None:
     found = results(policy=lambda _, start: 0.5 if start < 1_000 else 0.6, foundation=steady(0.5))
 
     first, last = (
-        musts.over_in_quarter(found, rival="foundation", quarter=number) for number in (0, 3)
+        measures.over_in_quarter(found, rival="foundation", quarter=number) for number in (0, 3)
     )
     assert first is not None
     assert last is not None
@@ -99,22 +100,38 @@ def test_a_loss_is_of_the_banners_asked_for() -> None:
 
     found = results(**{"policy": steady(0.5), "policy:stale=1": worse})
 
-    within = musts.loss(found, contender="policy:stale=1", start=1_000, end=2_000)
-    after = musts.loss(found, contender="policy:stale=1", start=2_000, end=3_000)
+    within = measures.loss(found, contender="policy:stale=1", start=1_000, end=2_000)
+    after = measures.loss(found, contender="policy:stale=1", start=2_000, end=3_000)
     assert within is not None
     assert after is not None
     assert (within.value, after.value) == pytest.approx((0.2, 0.0))
 
 
+def moved(_: int, start: int) -> float:
+    """Return what is earned where tastes move at 3,000."""
+    if start < 3_000:
+        return 0.6
+    return 0.2 if start < 4_000 else 0.65
+
+
 def test_what_came_back_after_a_drift_is_a_share_of_what_was_lost() -> None:
-    def moved(_: int, start: int) -> float:
-        if start < 2_000:
-            return 0.6
-        return 0.2 if start < 3_000 else 0.65
+    found = results(banners=8_000, policy=lambda _, start: min(moved(_, start), 0.5))
 
-    unmoved = results(banners=8_000, policy=lambda _, start: 0.6 if start < 3_000 else 0.75)
+    reached = measures.recovered(found, moment=3_000)
+    assert reached is not None
+    assert reached.value == pytest.approx(1.0)
+    assert reached.beside == "0.500 before, 0.200 after, 0.500 at the end"
 
-    reached = musts.recovered(results(banners=8_000, policy=moved), unmoved, moment=2_000)
+    found = results(banners=8_000, policy=lambda _, start: moved(_, start) - 0.3 * (start >= 5_000))
+    reached = measures.recovered(found, moment=3_000)
+    assert reached is not None
+    assert reached.value == pytest.approx((0.35 - 0.2) / (0.6 - 0.2))
+
+
+def test_what_a_drift_cost_is_told_against_shops_that_stayed() -> None:
+    unmoved = results(banners=8_000, policy=lambda _, start: 0.6 if start < 4_000 else 0.75)
+
+    reached = measures.caught_up(results(banners=8_000, policy=moved), unmoved, moment=3_000)
     assert reached is not None
     assert reached.value == pytest.approx(0.75)
     assert reached.beside == "0.200 for 0.600 at first, 0.650 for 0.750 at the end"
@@ -123,30 +140,45 @@ def test_what_came_back_after_a_drift_is_a_share_of_what_was_lost() -> None:
 def test_a_drift_that_cost_nothing_is_overcome() -> None:
     found = results(banners=8_000, policy=steady(0.5))
 
-    assert musts.recovered(found, found, moment=2_000) == Reached(
+    assert measures.recovered(found, moment=3_000) == Reached(
+        1.0, "0.500 before, 0.500 after, 0.500 at the end"
+    )
+    assert measures.caught_up(found, found, moment=3_000) == Reached(
         1.0, "0.500 for 0.500 at first, 0.500 for 0.500 at the end"
     )
-    assert musts.recovered(found, results(banners=4_000, policy=steady(0.5)), moment=2_000) is None
+    shorter = results(banners=4_000, policy=steady(0.5))
+    assert measures.caught_up(found, shorter, moment=3_000) is None
+
+
+def test_what_is_reached_in_the_end_is_told_beside_other_shops() -> None:
+    found = results(banners=8_000, policy=moved)
+
+    reached = measures.beside_other_shops(found, results(banners=8_000, policy=steady(0.5)))
+    assert reached is not None
+    assert reached.value == pytest.approx(1.3)
+    assert measures.beside_other_shops(found, results(banners=4_000, policy=steady(0.5))) is None
 
 
 def test_coverage_is_told_beside_the_oracles() -> None:
     found = results(policy=steady(0.5))
 
-    assert musts.covered(found, after=4_000) == Reached(55.0, "oracle 110")
-    assert musts.outside(found) == Reached(pytest.approx(0.15))  # type: ignore[arg-type]
-    assert musts.covered(found, after=20_000) is None
+    assert measures.covered(found, after=4_000) == Reached(55.0, "oracle 110")
+    assert measures.outside(found) == Reached(pytest.approx(0.15))  # type: ignore[arg-type]
+    assert measures.covered(found, after=20_000) is None
 
 
 def test_what_was_not_played_is_not_judged() -> None:
     found = results(policy=steady(0.5))
 
-    assert musts.share(found, mark=5_000) is None
-    assert musts.over(found, rival="rival", mark=1_000) is None
-    assert musts.over_foundation(found, mark=1_000, of_seeds="worst") is None
-    assert musts.over_in_quarter(found, rival="rival", quarter=0) is None
-    assert musts.loss(found, contender="policy:stale=1", start=0, end=1_000) is None
-    assert musts.recovered(found, found, moment=1_000) is None
-    assert musts.outside(results(rival=steady(0.5))) is None
+    assert measures.share(found, mark=5_000) is None
+    assert measures.over(found, rival="rival", mark=1_000) is None
+    assert measures.over_foundation(found, mark=1_000, of_seeds="worst") is None
+    assert measures.over_in_quarter(found, rival="rival", quarter=0) is None
+    assert measures.loss(found, contender="policy:stale=1", start=0, end=1_000) is None
+    assert measures.recovered(found, moment=1_000) is None
+    assert measures.recovered(results(banners=8_000, policy=steady(0.5)), moment=2_000) is None
+    assert measures.caught_up(found, found, moment=1_000) is None
+    assert measures.outside(results(rival=steady(0.5))) is None
 
 
 @pytest.mark.parametrize(
@@ -154,7 +186,7 @@ def test_what_was_not_played_is_not_judged() -> None:
     [(0.1, "not met", "aim met"), (0.5, "must met", "must met"), (0.9, "aim met", "not met")],
 )
 def test_a_verdict_knows_gains_from_losses(reached: float, gain: str, loss: str) -> None:
-    must = Must("", "", musts.share, must=0.4, aim=0.8)
+    must = Must("", "", measures.share, must=0.4, aim=0.8)
 
     assert must.verdict(Reached(reached)) == gain
     assert replace(must, must=0.8, aim=0.4, is_loss=True).verdict(Reached(reached)) == loss
@@ -163,7 +195,7 @@ def test_a_verdict_knows_gains_from_losses(reached: float, gain: str, loss: str)
 
 
 def test_a_verdict_stands_in_one_line() -> None:
-    must = Must("loss", "tiny", musts.share, must=0.15, aim=0.05, is_loss=True)
+    must = Must("loss", "tiny", measures.share, must=0.15, aim=0.05, is_loss=True)
 
     line = Judged(must, Reached(0.1234, "worst 0.2")).row()
 
@@ -196,7 +228,7 @@ def test_every_must_has_a_part_that_can_tell_it() -> None:
     assert len(found) == len(MUSTS)
     assert {each.must.what for each in found if each.verdict == "not played"} == set()
     assert len({each.must.what for each in found}) == len(MUSTS)
-    assert {must.part for must in MUSTS} == {part.name for part in PARTS}
+    assert {part for must in MUSTS for part in must.parts} == {part.name for part in PARTS}
 
 
 @pytest.mark.parametrize("part", [*PARTS, *smoke()], ids=lambda part: f"{part.name} {part.banners}")
@@ -264,7 +296,7 @@ def test_a_damaged_file_is_no_result(tmp_path: Path) -> None:
 
 def test_one_page_holds_the_table_and_the_curves_of_all_parts(tmp_path: Path) -> None:
     found = results(rival=steady(0.2), policy=steady(0.5))
-    rows = [Judged(Must("<share>", "tiny", partial(musts.share, mark=1_000), 0.4), None).row()]
+    rows = [Judged(Must("<share>", "tiny", partial(measures.share, mark=1_000), 0.4), None).row()]
 
     write_page("musts", rows, {"one": found, "two": found}, tmp_path / "new" / "page.html")
 
@@ -280,11 +312,11 @@ def test_one_page_holds_the_table_and_the_curves_of_all_parts(tmp_path: Path) ->
 def test_over_all_takes_the_whole_run() -> None:
     found = results(foundation=by_seed(0.3, 0.5), own=steady(0.2))
 
-    reached = musts.over_all(found, rival="own", contender="foundation")
+    reached = measures.over_all(found, rival="own", contender="foundation")
     assert reached is not None
     assert reached.value == pytest.approx(2.0)
     assert reached.beside.startswith("worst 1.500, median 2.000, ")
-    assert musts.over_all(found, rival="own", contender="policy") is None
+    assert measures.over_all(found, rival="own", contender="policy") is None
 
 
 def test_what_exploring_widens_is_a_ratio_of_covered_products() -> None:
@@ -292,5 +324,5 @@ def test_what_exploring_widens_is_a_ratio_of_covered_products() -> None:
     narrow = [msgspec.structs.replace(run, covered=22) for run in found.runs[2:]]
     found = msgspec.structs.replace(found, runs=(*found.runs[:2], *narrow))
 
-    assert musts.widened(found) == Reached(2.5, "55, 22")
-    assert musts.widened(results(policy=steady(0.5))) is None
+    assert measures.widened(found) == Reached(2.5, "55, 22")
+    assert measures.widened(results(policy=steady(0.5))) is None
