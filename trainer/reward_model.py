@@ -93,7 +93,7 @@ class RewardModelSettings:
     pair_spread: tuple[float, float] = (0.0, 0.0)
     pair_reach: float = 2.0
     pair_exploration: float = 0.0
-    horizon_banners: float = 200_000.0
+    horizon_banners: float = 50_000.0
     seed: int = 0
 
     def __post_init__(self) -> None:
