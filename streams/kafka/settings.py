@@ -30,6 +30,9 @@ class KafkaSettings:
             it again drops at once what its predecessor left open. Two that run at the same time
             must not share one. Empty: a new name at each start, and what a killed process left open
             is dropped after `transaction_timeout_seconds`.
+        static: the group knows this process by its name too: a restart within the session timeout
+            moves no partition, and an end is noticed only after it. Needs a `member` that is the
+            same at each start.
         timeout_seconds: how long one append, commit or look-up may take before LogUnavailable.
         session_timeout_seconds: a member silent for so long is replaced.
         poll_interval_seconds: a member that does not poll for so long is replaced.
@@ -46,6 +49,7 @@ class KafkaSettings:
     replication: int = 1
     retention_days: float = 90.0
     member: str = ""
+    static: bool = False
     timeout_seconds: float = 10.0
     session_timeout_seconds: float = 10.0
     poll_interval_seconds: float = 120.0
