@@ -54,17 +54,16 @@ class Admin:
         return f"{cluster['cluster_id']}/{described['topic_id']}/{real}"
 
     def bearer(self, group: str, instance: str) -> str | None:
-        """Return the client id of the member that bears a static name now; None: nobody does."""
+        """Return the mark of the member that bears a static name now; None: nobody, or not settled.
+
+        The cluster does not tell while the group shares its partitions anew.
+        """
         real = self.real(group)
         answer: Any = self.ask(lambda admin: admin.describe_groups([real]))
-        return next(
-            (
-                member["client_id"]
-                for member in answer[real]["members"]
-                if member["group_instance_id"] == instance
-            ),
-            None,
-        )
+        for member in answer[real]["members"]:
+            if member["group_instance_id"] == instance and member["member_metadata"]:
+                return str(member["member_metadata"]["user_data"]) or None
+        return None
 
     def close(self) -> None:
         """Close the connection."""

@@ -9,12 +9,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from streams.kafka import topics
 from streams.kafka.changelog import Changelog, StateFolder
 from streams.kafka.cluster import Cluster
 from streams.kafka.consumer import KafkaReader
 from streams.kafka.membership import Membership, StaticName
 from streams.kafka.producer import Routed, Transactions, Writer
 from streams.kafka.settings import DEAD_LETTER_BYTES, MESSAGE_BYTES, KafkaSettings
+from streams.kafka.topics import TopicState
 from streams.port import Consumer, Message, Ownership, Partition, partition_of
 from streams.topics import DEAD
 
@@ -60,6 +62,14 @@ class KafkaLog:
             TopicMismatch: a topic differs from its declaration; the text names in what.
         """
         self._cluster.ensure_topics_soon()
+
+    def make_missing_topics(self) -> list[str]:
+        """Make the declared topics that are missing, check none; return those that were made."""
+        return topics.make_missing(self._cluster.admin)
+
+    def topic_states(self) -> list[TopicState]:
+        """Return every declared topic beside what the cluster has; raises LogUnavailable."""
+        return topics.states(self._cluster.admin)
 
     def append(self, topic: str, messages: Sequence[Message]) -> None:
         """Append messages; when this returns every replica that has to has acknowledged them.
@@ -116,7 +126,7 @@ class KafkaLog:
             name = f"{self._settings.topic_prefix}{group}.{self._member}.{slot[1]}"
             static = None
             if self._settings.static and self._settings.member:
-                static = self._names.setdefault(name, StaticName(name, f"{name}.{self._process}"))
+                static = self._names.setdefault(name, StaticName(name, self._process))
         return Membership(
             self._settings,
             group,

@@ -21,18 +21,35 @@ from streams.kafka.settings import KafkaSettings
 _ASK_AGAIN_SECONDS: Final = 1.0
 
 
+class _SignedAssignor(CooperativeStickyAssignor):  # type: ignore[misc]  # kafka-python has no types
+    """kafka-python's cooperative assignor; what a member tells the group bears its process's mark.
+
+    Nothing else of a member with a name is the process's own: its id is the cluster's choice, and
+    its client id stays that of the first process.
+    """
+
+    def __init__(self, mark: bytes) -> None:
+        super().__init__()
+        self._mark = mark
+
+    def metadata(self, topics: object) -> Any:  # noqa: ANN401 - kafka-python has no types
+        told = super().metadata(topics)
+        told.user_data = self._mark
+        return told
+
+
 class StaticName:
     """A name that this process bears in a group, kept while readers under it come and go.
 
     Attributes:
         instance: Kafka's `group.instance.id`.
-        process: tells this process from others of the name.
+        mark: tells this process from others of the name.
         is_borne: the cluster has said that this process bears the name.
     """
 
-    def __init__(self, instance: str, process: str) -> None:
+    def __init__(self, instance: str, mark: str) -> None:
         self.instance = instance
-        self.process = process
+        self.mark = mark
         self.is_borne = False
 
 
@@ -68,13 +85,12 @@ class Membership:
 
     def options(self) -> dict[str, Any]:
         """Return the options of a reader that is this member."""
-        options = self._settings.member_of(self._group) | {
-            "partition_assignment_strategy": [CooperativeStickyAssignor()]
-        }
+        options = self._settings.member_of(self._group)
+        mark = b""
         if self._static is not None:
             options["group_instance_id"] = self._static.instance
-            options["client_id"] = self._static.process
-        return options
+            mark = self._static.mark.encode()
+        return options | {"partition_assignment_strategy": [_SignedAssignor(mark)]}
 
     def check_name(self, admin: Admin, *, now: bool = False) -> None:
         """Ask who bears this member's name, when it is time to, or `now`.
@@ -88,7 +104,7 @@ class Membership:
             return
         self._ask_at = time.monotonic() + _ASK_AGAIN_SECONDS
         bearer = admin.bearer(self._group, static.instance)
-        if bearer == static.process:
+        if bearer == static.mark:
             static.is_borne = True
         elif bearer is not None and static.is_borne:
             raise NameTaken(

@@ -11,6 +11,7 @@ DEAD_LETTER_BYTES: Final = 8 * 1024 * 1024
 """A dead letter holds a whole message in base64, and its reason."""
 _LINGER_MS: Final = 2
 _LONGEST_SEGMENT_MS: Final = 86_400_000
+_TOMBSTONE_LIFE_MS: Final = 86_400_000
 _STATE_SEGMENT_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -131,6 +132,8 @@ class KafkaSettings:
             configuration["segment.ms"] = str(min(retention_ms, _LONGEST_SEGMENT_MS))
         if topic.compacted:
             configuration["max.compaction.lag.ms"] = str(_LONGEST_SEGMENT_MS)
+            # Copies of state on disk may be half as old.
+            configuration["delete.retention.ms"] = str(_TOMBSTONE_LIFE_MS)
             # Small segments and early cleaning keep short what a new owner has to read.
             configuration["segment.bytes"] = str(_STATE_SEGMENT_BYTES)
             configuration["min.cleanable.dirty.ratio"] = "0.1"

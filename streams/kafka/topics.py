@@ -60,20 +60,29 @@ def states(admin: Admin, topics: Sequence[Topic] = TOPICS) -> list[TopicState]:
     return [_state(admin, topic, found.get(topic.name)) for topic in topics]
 
 
-def ensure(admin: Admin, topics: Sequence[Topic] = TOPICS) -> dict[str, int]:
-    """Make the topics that are missing, check the others, return the partitions of each.
-
-    Processes may race.
+def make_missing(admin: Admin, topics: Sequence[Topic] = TOPICS) -> list[str]:
+    """Make the topics that are missing; return their names on the cluster. Processes may race.
 
     Raises:
-        TopicMismatch: a topic differs from its declaration; the text names in what, and what to do.
+        TopicMismatch: the cluster refuses one; the text says why.
         LogUnavailable: the cluster cannot be reached.
     """
     found = counts(admin, [topic.name for topic in topics])
     missing = [topic for topic in topics if topic.name not in found]
     if missing:
         _create(admin, missing)
-        found |= counts(admin, [topic.name for topic in missing])
+    return [admin.real(topic.name) for topic in missing]
+
+
+def ensure(admin: Admin, topics: Sequence[Topic] = TOPICS) -> dict[str, int]:
+    """Make the topics that are missing, check the others, return the partitions of each.
+
+    Raises:
+        TopicMismatch: a topic differs from its declaration; the text names in what, and what to do.
+        LogUnavailable: the cluster cannot be reached.
+    """
+    make_missing(admin, topics)
+    found = counts(admin, [topic.name for topic in topics])
     faults = [
         fault for topic in topics for fault in _state(admin, topic, found.get(topic.name)).faults
     ]

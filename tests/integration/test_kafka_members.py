@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pytest
 
@@ -38,6 +38,11 @@ def poll_until(is_so: Callable[[], bool], *members: Member) -> None:
         if is_so():
             return
     raise AssertionError([member.reader.assignment() for member in members])
+
+
+def poll_on(member: Member) -> None:
+    for _ in range(TRIES):
+        member.poll()
 
 
 def shared(members: list[Member]) -> bool:
@@ -106,8 +111,7 @@ def test_of_two_living_processes_with_one_name_the_older_says_so_and_ends(
     poll_until(lambda: namesake.reader.assignment() == ALL, namesake)
 
     with pytest.raises(NameTaken, match=r"g\.m\.0.*QUINTET_MEMBER"):
-        for _ in range(TRIES):
-            member.poll()
+        poll_on(member)
     for _ in range(30):
         namesake.poll()
     assert namesake.reader.assignment() == ALL
@@ -129,8 +133,7 @@ def test_the_older_of_two_namesakes_commits_nothing_any_more(open_kafka: OpenLog
     with suppress(LogError):
         member.reader.commit({partition: 1}, state=[StateChange(partition, b"k", b"older")])
     with pytest.raises(NameTaken):
-        for _ in range(TRIES):
-            member.poll()
+        poll_on(member)
     namesake.reader.commit({partition: 1}, state=[StateChange(partition, b"k", b"newer")])
 
     assert dict(namesake.reader.load_state(partition)) == {b"k": b"newer"}

@@ -12,6 +12,7 @@ import pytest
 from kafka import KafkaAdminClient, TopicPartition
 from structlog.testing import capture_logs
 
+from streams.errors import Fenced
 from streams.kafka import KafkaLog
 from streams.port import Consumer, Message, Partition, StateChange, partition_of
 from tests.contracts.logs import own_all
@@ -102,10 +103,10 @@ def test_a_commit_that_failed_is_not_in_the_copy(open_kafka: OpenLog, restarted:
         list(member.load_state(MINE))
         write(member, {b"a": b"1"})
         namesake = open_kafka(member="m", folder="of another machine")
-        with closing(namesake.consumer(["events"], group="g")):
-            # It has ended this one's transactions, so the next commit is refused.
-            with pytest.raises(Exception, match="g\\.m\\.0"):
-                write(member, {b"a": b"never", b"b": b"never"})
+        # It ends this one's transactions, so the next commit is refused.
+        namesake.consumer(["events"], group="g").close()
+        with pytest.raises(Fenced, match=r"g\.m\.0"):
+            write(member, {b"a": b"never", b"b": b"never"})
 
     assert restarted()[0] == {b"a": b"1"}
 
