@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import data, learning, processes, registry, ring
+from cli.commands import data, learning, processes, registry, ring, topics
 from cli.errors import BadUsage, CommandFailed
 from cli.options import command_with_settings as with_settings
 from policy.errors import PolicyError
@@ -25,7 +25,8 @@ app = typer.Typer(
 )
 policies = typer.Typer(help="Snapshots: what serves, what served, and how to go back.")
 dead_letters = typer.Typer(help="Events that could not be read.")
-for typed in (policies, dead_letters):
+topic_commands = typer.Typer(help="The log's topics: what is declared, what the cluster has.")
+for typed in (policies, dead_letters, topic_commands):
     typed.info.no_args_is_help = True
 
 
@@ -58,6 +59,7 @@ app.command("learn")(with_settings(learning.learn))
 app.add_typer(policies, name="policies")
 app.command("explain")(with_settings(registry.explain))
 app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(topic_commands, name="topics")
 app.command("settings")(with_settings(registry.settings_table))
 
 policies.command("list")(with_settings(registry.list_policies))
@@ -68,6 +70,8 @@ policies.command("resume")(with_settings(registry.resume))
 dead_letters.command("list")(with_settings(data.list_dead_letters))
 dead_letters.command("show")(with_settings(data.show_dead_letter))
 dead_letters.command("replay")(with_settings(data.replay_dead_letters))
+topic_commands.command("list")(with_settings(topics.list_topics))
+topic_commands.command("apply")(with_settings(topics.apply_topics))
 
 
 def main() -> None:

@@ -64,8 +64,8 @@ class Settings(BaseSettings):
     member: str = Field(
         "",
         pattern=r"^[\w.-]*$",
-        description="stable name in Kafka's groups, so that a restart goes on at once; two "
-        "processes of one kind must not share it",
+        description="stable name in Kafka's groups, so that a restart goes on at once and moves "
+        "no partition; two processes of one kind must not share it",
     )
     kafka_replication: int = Field(1, ge=1, le=10, description="replicas of topics made at start")
     history: Literal["sqlite", "redis"] = Field("sqlite", description="where history is kept")

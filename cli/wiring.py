@@ -25,13 +25,16 @@ from streams.topics import TOPICS
 if TYPE_CHECKING:
     from projections.history.redis import RedisSettings
     from service.wiring import ServiceSettings
+    from streams.kafka import KafkaLog
     from trainer.learner_settings import LearnerSettings
     from trainer.loop import TrainerSettings
 
 log = structlog.get_logger(__name__)
 
 
-def open_log(settings: Settings, *, member: str, may_be_away: bool = False) -> Log:
+def open_log(
+    settings: Settings, *, member: str, may_be_away: bool = False, keeps_place: bool = False
+) -> Log:
     """Return the event log of this installation.
 
     Args:
@@ -39,28 +42,14 @@ def open_log(settings: Settings, *, member: str, may_be_away: bool = False) -> L
         member: which process of the ring this is.
         may_be_away: True: a cluster that cannot be reached is no error now, but each time the log
             is used; so a process of the ring starts before its cluster does.
+        keeps_place: True: a process that is restarted goes on where it was: its group waits for it,
+            and what it knew is kept in the data directory. For a `member` of which one runs.
 
     Raises:
         LogUnavailable: the log cannot be reached.
     """
     if settings.streams == "kafka":
-        from streams.kafka import KafkaLog, KafkaSettings
-
-        password = settings.kafka_sasl_password
-        kafka = KafkaLog(
-            KafkaSettings(
-                bootstrap_servers=settings.kafka_bootstrap_servers,
-                security_protocol=settings.kafka_security_protocol,
-                sasl_mechanism=settings.kafka_sasl_mechanism,
-                sasl_username=settings.kafka_sasl_username,
-                sasl_password=password.get_secret_value() if password else None,
-                ca_file=settings.kafka_ca_file,
-                topic_prefix=settings.kafka_topic_prefix,
-                replication=settings.kafka_replication,
-                retention_days=settings.retention_days,
-                member=f"{settings.member}-{member}" if settings.member else "",
-            )
-        )
+        kafka = open_kafka(settings, member=member, keeps_place=keeps_place)
         if may_be_away:
             kafka.ensure_topics_soon()
         else:
@@ -71,10 +60,35 @@ def open_log(settings: Settings, *, member: str, may_be_away: bool = False) -> L
     return LocalLog(settings.data_dir / "log.db", clock=now_ms)
 
 
+def open_kafka(settings: Settings, *, member: str, keeps_place: bool = False) -> "KafkaLog":
+    """Return the log on Kafka, its topics neither made nor checked; see `open_log`."""
+    from streams.kafka import KafkaLog, KafkaSettings, StateFolder
+
+    password = settings.kafka_sasl_password
+    return KafkaLog(
+        KafkaSettings(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            security_protocol=settings.kafka_security_protocol,
+            sasl_mechanism=settings.kafka_sasl_mechanism,
+            sasl_username=settings.kafka_sasl_username,
+            sasl_password=password.get_secret_value() if password else None,
+            ca_file=settings.kafka_ca_file,
+            topic_prefix=settings.kafka_topic_prefix,
+            replication=settings.kafka_replication,
+            retention_days=settings.retention_days,
+            member=f"{settings.member}-{member}" if settings.member else "",
+            static=keeps_place,
+        ),
+        state_folder=StateFolder(settings.data_dir / "state", now_ms) if keeps_place else None,
+    )
+
+
 @contextmanager
-def opened_log(settings: Settings, *, member: str, may_be_away: bool = False) -> Iterator[Log]:
+def opened_log(
+    settings: Settings, *, member: str, may_be_away: bool = False, keeps_place: bool = False
+) -> Iterator[Log]:
     """Open the log (see `open_log`), and close it in the end."""
-    opened = open_log(settings, member=member, may_be_away=may_be_away)
+    opened = open_log(settings, member=member, may_be_away=may_be_away, keeps_place=keeps_place)
     try:
         yield opened
     finally:

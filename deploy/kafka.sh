@@ -7,6 +7,8 @@
 #   deploy/kafka.sh stop DIR          stops the one that `start` left running
 #
 # The controller listens on CONTROLLER_PORT, or PORT + 1. KAFKA_CACHE is another place for the jars.
+# With SASL_SSL_PORT a second listener there demands TLS and a password (PLAIN, SCRAM-SHA-256 or
+# SCRAM-SHA-512): user quintet, password in DIR/tls/password, its own CA in DIR/tls/ca.pem.
 set -euo pipefail
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -35,16 +37,57 @@ fetch() {
   exec 9>&-
 }
 
+# A CA of this broker's own, a certificate for 127.0.0.1 and localhost that it signed, a password.
+make_certificates() {
+  local tls=$1
+  [ -e "$tls/broker.pem" ] && return
+  command -v openssl >/dev/null || fail "openssl is missing; run deploy/setup-system.sh"
+  mkdir -p "$tls"
+  (
+    cd "$tls"
+    umask 077
+    openssl rand -hex 16 >password
+    openssl req -x509 -newkey rsa:2048 -nodes -days 3650 -subj "/CN=Quintet test CA" \
+      -keyout ca.key -out ca.pem
+    openssl req -newkey rsa:2048 -nodes -subj "/CN=localhost" -keyout broker.key -out broker.csr
+    openssl x509 -req -in broker.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 3650 \
+      -extfile <(echo "subjectAltName=DNS:localhost,IP:127.0.0.1") -out broker.crt
+    openssl pkcs8 -topk8 -nocrypt -in broker.key -out broker.pk8
+    cat broker.pk8 broker.crt ca.pem >broker.pem
+  ) >"$tls/openssl.log" 2>&1 || { cat "$tls/openssl.log" >&2; fail "no certificates in $tls"; }
+}
+
+secured_listener() {
+  local dir=$1 login=org.apache.kafka.common.security password
+  password=$(cat "$dir/tls/password")
+  cat <<PROPERTIES
+ssl.keystore.type=PEM
+ssl.keystore.location=$dir/tls/broker.pem
+sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512
+listener.name.sasl_ssl.plain.sasl.jaas.config=$login.plain.PlainLoginModule required user_quintet="$password";
+listener.name.sasl_ssl.scram-sha-256.sasl.jaas.config=$login.scram.ScramLoginModule required;
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=$login.scram.ScramLoginModule required;
+PROPERTIES
+}
+
 configure() {
-  local dir=$1 port=$2 controller=$3
+  local dir=$1 port=$2 controller=$3 secured="" protocols="" scram=()
   mkdir -p "$dir"
+  if [ -n "${SASL_SSL_PORT:-}" ]; then
+    make_certificates "$dir/tls"
+    secured=,SASL_SSL://127.0.0.1:$SASL_SSL_PORT
+    protocols=,SASL_SSL:SASL_SSL
+    for mechanism in SCRAM-SHA-256 SCRAM-SHA-512; do
+      scram+=(--add-scram "$mechanism=[name=quintet,password=$(cat "$dir/tls/password")]")
+    done
+  fi
   cat >"$dir/server.properties" <<PROPERTIES
 process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers=127.0.0.1:$controller
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller
-advertised.listeners=PLAINTEXT://127.0.0.1:${ADVERTISED_PORT:-$port},CONTROLLER://127.0.0.1:$controller
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$controller$secured
+advertised.listeners=PLAINTEXT://127.0.0.1:${ADVERTISED_PORT:-$port},CONTROLLER://127.0.0.1:$controller$secured
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT$protocols
 inter.broker.listener.name=PLAINTEXT
 controller.listener.names=CONTROLLER
 log.dirs=$dir/data
@@ -59,10 +102,11 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 PROPERTIES
+  [ -z "$secured" ] || secured_listener "$dir" >>"$dir/server.properties"
   [ -e "$dir/data/meta.properties" ] && return
   java -cp "$libs/*" kafka.tools.StorageTool format --standalone \
     -t "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22)" \
-    -c "$dir/server.properties" >"$dir/format.log" 2>&1 \
+    -c "$dir/server.properties" ${scram[@]+"${scram[@]}"} >"$dir/format.log" 2>&1 \
     || { cat "$dir/format.log" >&2; fail "formatting $dir/data failed"; }
 }
 
@@ -111,5 +155,5 @@ case "${1:-}" in
     [ $# -ge 2 ] || fail "usage: deploy/kafka.sh $1 DIR [PORT]"
     "$@"
     ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,11s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -13,6 +13,10 @@ class Fenced(LogError):
     """Another member of the group owns the partition now; drop what was not committed."""
 
 
+class NameTaken(LogError):
+    """Another living process bears this one's name in a group; the text says what to set."""
+
+
 class TopicMismatch(LogError):
     """A topic is missing or differs from its declaration; the text says in what and what to do."""
 

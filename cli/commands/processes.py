@@ -89,7 +89,9 @@ def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
     _begin("aggregate", settings, parent_pid)
     stop = _stop_event()
     metrics = CollectorRegistry()
-    with wiring.opened_log(settings, member="aggregate", may_be_away=True) as events:
+    with wiring.opened_log(
+        settings, member="aggregate", may_be_away=True, keeps_place=True
+    ) as events:
         aggregator = Aggregator(
             events, wiring.reward_specification(settings), clock=now_ms, registry=metrics
         )

@@ -1,23 +1,22 @@
-"""What there is on the cluster: topics as declared, first and last offsets."""
+"""What there is on the cluster: how many partitions, first and last offsets."""
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Final, TypeVar
+from collections.abc import Sequence
+from typing import Final
 
 import structlog
-from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, OffsetSpec, TopicPartition
-from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.errors import KafkaError, NoError, TopicAlreadyExistsError
+from kafka import IsolationLevel, KafkaConsumer, OffsetSpec, TopicPartition
+from kafka.errors import KafkaError
 
 from streams.errors import LogUnavailable, TopicMismatch
+from streams.kafka import topics
+from streams.kafka.admin import Admin
 from streams.kafka.connection import connected
 from streams.kafka.reading import records_to
 from streams.kafka.settings import KafkaSettings
-from streams.topics import TOPICS, Topic
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
 _LOOK_BACK: Final = (2, 16, 256, 4_096)
 
 
@@ -25,9 +24,9 @@ class Cluster:
     """Topics and offsets of the cluster, asked over connections made when first needed."""
 
     def __init__(self, settings: KafkaSettings) -> None:
+        self.admin = Admin(settings)
         self._settings = settings
         self._lock = threading.RLock()
-        self._admin: KafkaAdminClient | None = None
         self._reader: KafkaConsumer | None = None
         self._partitions: dict[str, int] = {}
         self._ensured = True
@@ -35,7 +34,7 @@ class Cluster:
 
     def real(self, topic: str) -> str:
         """Return the cluster's name of a topic."""
-        return self._settings.topic_prefix + topic
+        return self.admin.real(topic)
 
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has; raises TopicMismatch when it does not exist."""
@@ -43,11 +42,11 @@ class Cluster:
             if not self._ensured:
                 self.ensure_topics()
             if topic not in self._partitions:
-                found = self._found([topic])
+                found = topics.counts(self.admin, [topic])
                 if topic not in found:
                     raise TopicMismatch(
-                        f"Kafka has no topic {self.real(topic)!r}; the commands of quintet make"
-                        " the declared topics when they start"
+                        f"Kafka has no topic {self.real(topic)!r}; `quintet topics apply` makes the"
+                        " declared ones, and so does every process that starts"
                     )
                 self._partitions |= found
             return self._partitions[topic]
@@ -68,7 +67,7 @@ class Cluster:
         except LogUnavailable as problem:
             log.warning("kafka_not_reached", problem=str(problem))
 
-    def ensure_topics(self, topics: Sequence[Topic] = TOPICS) -> None:
+    def ensure_topics(self) -> None:
         """Make the topics that are missing and check the others; processes may race.
 
         Raises:
@@ -76,65 +75,16 @@ class Cluster:
             LogUnavailable: the cluster cannot be reached.
         """
         with self._lock:
-            found = self._found([topic.name for topic in topics])
-            missing = [topic for topic in topics if topic.name not in found]
-            if missing:
-                self._create(missing)
-                found |= self._found([topic.name for topic in missing])
-            faults = [fault for topic in topics for fault in self._faults(topic, found)]
-            if faults:
-                raise TopicMismatch(
-                    "; ".join(faults) + ". Alter the topic, or set another topic prefix"
-                )
-            self._partitions |= found
+            self._partitions |= topics.ensure(self.admin)
             self._ensured = True
-
-    def _create(self, topics: Iterable[Topic]) -> None:
-        wanted = {
-            self.real(topic.name): {
-                "num_partitions": topic.partitions,
-                "replication_factor": self._settings.replication,
-                "configs": self._settings.topic_configuration(topic),
-            }
-            for topic in topics
-        }
-        answer = self._ask(
-            lambda admin: admin.create_topics(
-                wanted, timeout_ms=self._settings.timeout_ms, raise_errors=False
-            )
-        )
-        for topic in answer["topics"]:
-            if topic["error_code"] not in {NoError.errno, TopicAlreadyExistsError.errno}:
-                raise TopicMismatch(
-                    f"Kafka refused topic {topic['name']!r}: {topic['error_message']}"
-                )
-        self._ask(lambda admin: admin.wait_for_topics(list(wanted), self._settings.timeout_ms))
-        log.info("topics_created", topics=sorted(wanted))
-
-    def _faults(self, topic: Topic, found: Mapping[str, int]) -> Iterable[str]:
-        name = self.real(topic.name)
-        if found.get(topic.name) != topic.partitions:
-            yield f"{name!r} has {found.get(topic.name)} partitions, declared {topic.partitions}"
-        required = self._settings.required_configuration(topic)
-        resource = ConfigResource(ConfigResourceType.TOPIC, name, list(required))
-        answer = self._ask(lambda admin: admin.describe_configs([resource], config_filter="all"))
-        actual = answer["topic"][name]
-        for key, value in required.items():
-            if actual[key]["value"] != value:
-                yield f"{name!r} has {key}={actual[key]['value']}, declared {value}"
-
-    def _found(self, topics: Sequence[str]) -> dict[str, int]:
-        names = {self.real(topic): topic for topic in topics}
-        answer = self._ask(lambda admin: admin.describe_topics(list(names)))
-        return {
-            names[topic["name"]]: len(topic["partitions"])
-            for topic in answer
-            if topic["error_code"] == NoError.errno
-        }
 
     def starts(self, topic: str) -> dict[TopicPartition, int]:
         """Return the first offset of each partition of a topic."""
         return self._offsets(self.topic_partitions(topic), OffsetSpec.EARLIEST)
+
+    def start(self, partition: TopicPartition) -> int:
+        """Return the first offset that is still kept."""
+        return self._offsets([partition], OffsetSpec.EARLIEST)[partition]
 
     def highest(self, partition: TopicPartition) -> int:
         """Return the offset after everything written, open transactions included."""
@@ -184,7 +134,7 @@ class Cluster:
         spec: OffsetSpec,
         isolation: IsolationLevel = IsolationLevel.READ_UNCOMMITTED,
     ) -> dict[TopicPartition, int]:
-        answer = self._ask(
+        answer = self.admin.ask(
             lambda admin: admin.list_partition_offsets(
                 dict.fromkeys(partitions, spec),
                 isolation_level=isolation,
@@ -193,21 +143,10 @@ class Cluster:
         )
         return {partition: found.offset for partition, found in answer.items()}
 
-    def _ask(self, question: Callable[[KafkaAdminClient], T]) -> T:
-        with self._lock:
-            if self._admin is None:
-                self._admin = connected(KafkaAdminClient, self._settings.connection())
-            try:
-                return question(self._admin)
-            except KafkaError as problem:
-                raise LogUnavailable(f"Kafka does not answer: {problem}") from problem
-
     def close(self) -> None:
         """Close the connections."""
+        self.admin.close()
         with self._lock:
-            if self._admin is not None:
-                self._admin.close()
-                self._admin = None
             if self._reader is not None:
                 self._reader.close()
                 self._reader = None

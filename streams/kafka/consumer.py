@@ -7,9 +7,8 @@ gives this member starts at what is committed.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -20,17 +19,16 @@ from kafka import (
     OffsetAndMetadata,
     TopicPartition,
 )
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import KafkaError, RebalanceInProgressError
 
-from streams.errors import Fenced, LogError, LogUnavailable, TopicMismatch
+from streams.errors import Fenced, LogError, LogUnavailable
 from streams.kafka.cluster import Cluster
 from streams.kafka.connection import connected
-from streams.kafka.producer import REPLACED, Routed, Transactions
-from streams.kafka.reading import read_state, state_key
+from streams.kafka.membership import Membership
+from streams.kafka.producer import REPLACED, Routed
 from streams.kafka.settings import DEAD_LETTER_BYTES, MESSAGE_BYTES, KafkaSettings
 from streams.port import Output, Ownership, Partition, Record, StateChange, partition_of
-from streams.topics import AGGREGATE_STATE, DEAD
+from streams.topics import DEAD
 
 log = structlog.get_logger(__name__)
 
@@ -50,15 +48,6 @@ class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-pyt
 
     def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
         self.changes.append((True, frozenset(assigned)))
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """What makes a reader a member of a group: its name, and a slot of transactions of its own."""
-
-    group: str
-    transactions: Transactions
-    give_back: Callable[[], None]
 
 
 class KafkaReader:
@@ -95,10 +84,14 @@ class KafkaReader:
 
         Raises:
             LogUnavailable: the cluster cannot be reached, or refused several times in a row.
+            NameTaken: another living process bears this one's name.
         """
         self._tell_lost()
         if self._client is None:
             self._client = self._connect()
+        elif self._membership is not None:
+            with suppress(LogUnavailable):
+                self._membership.check_name(self._cluster.admin)
         try:
             # Before, for what is told without a record; after, for what this poll brought.
             self._settle_ownership(self._client)
@@ -146,17 +139,22 @@ class KafkaReader:
         if self._membership is None:
             raise LogError("a reader without a group cannot commit")
         client = self._owned_client({*offsets, *(change.partition for change in state)})
+        changelog, begun_ms = self._membership.changelog, self._membership.changelog.now_ms()
         messages = [self._routed(output) for output in outputs]
-        messages += [self._change(self._membership.group, change) for change in state]
+        messages += [changelog.message(change) for change in state]
         moved = {self._real(p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
         try:
             if messages:
-                self._membership.transactions.commit(messages, moved, self._member(client))
+                reached = self._membership.transactions.commit(
+                    messages, moved, self._member(client)
+                )
             else:
                 self._commit_offsets(client, moved)
+                reached = {}
         except LogError:
             self._start_over()
             raise
+        changelog.committed(state, reached, begun_ms)
 
     def load_state(self, partition: Partition) -> Iterator[tuple[bytes, bytes]]:
         """Yield this group's committed (key, value) state of an owned partition.
@@ -168,23 +166,14 @@ class KafkaReader:
         self._owned_client({partition})
         if self._membership is None:
             return
-        changelog = self._changelog(partition)
-        state = read_state(
-            self._settings,
-            changelog,
-            self._cluster.highest(changelog),
-            group=self._membership.group,
-            partition=partition,
-        )
-        yield from state.items()
+        yield from self._membership.changelog.load(partition).items()
 
     def close(self) -> None:
         """Leave the group; nothing is committed by this."""
         self._disconnect()
         self._owned = frozenset()
         if self._membership is not None:
-            self._membership.transactions.close()
-            self._membership.give_back()
+            self._membership.close()
 
     def _connect(self) -> KafkaConsumer:
         if self._membership is None:
@@ -193,12 +182,10 @@ class KafkaReader:
             self._rebalances.on_partitions_assigned(set(self._partitions))
             self._owned = frozenset(self._named(p) for p in self._partitions)
             return client
+        self._membership.check_name_before_joining_again(self._cluster.admin)
         # First: what this member's predecessor left open would hold back its offsets.
         self._membership.transactions.prepare()
-        options = self._settings.member_of(self._membership.group) | {
-            "partition_assignment_strategy": [CooperativeStickyAssignor()]
-        }
-        client = connected(KafkaConsumer, options)
+        client = connected(KafkaConsumer, self._membership.options())
         client.subscribe(list(self._topics), listener=self._rebalances)
         return client
 
@@ -207,6 +194,8 @@ class KafkaReader:
             with suppress(KafkaError):
                 self._client.close(timeout_ms=_CLOSE_MS)
             self._client = None
+        if self._membership is not None:
+            self._membership.changelog.close()
         self._rebalances.changes.clear()
         self._waiting.clear()
 
@@ -245,6 +234,8 @@ class KafkaReader:
             self._waiting -= partitions
             self._lost = self._owned & {self._named(p) for p in partitions}
             self._owned -= self._lost
+            if self._membership is not None:
+                self._membership.changelog.forget(self._lost)
             self._tell_lost()
         settled = {
             p for p in self._waiting if client.position(p, timeout_ms=_POSITION_MS) is not None
@@ -281,17 +272,6 @@ class KafkaReader:
         number = partition_of(output.key, self._cluster.partitions(output.topic))
         limit = DEAD_LETTER_BYTES if output.topic == DEAD.name else MESSAGE_BYTES
         return Routed(self._cluster.real(output.topic), number, output.key, output.value, limit)
-
-    def _change(self, group: str, change: StateChange) -> Routed:
-        topic, number = self._changelog(change.partition)
-        return Routed(topic, number, state_key(group, change.partition, change.key), change.value)
-
-    def _changelog(self, partition: Partition) -> TopicPartition:
-        if partition.number >= self._cluster.partitions(AGGREGATE_STATE.name):
-            raise TopicMismatch(
-                f"{partition} keeps no state: topic {AGGREGATE_STATE.name!r} has fewer partitions"
-            )
-        return TopicPartition(self._cluster.real(AGGREGATE_STATE.name), partition.number)
 
     def _named(self, partition: TopicPartition) -> Partition:
         return Partition(self._topics[partition.topic], partition.partition)

@@ -9,10 +9,14 @@ import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from streams.kafka import topics
+from streams.kafka.changelog import Changelog, StateFolder
 from streams.kafka.cluster import Cluster
-from streams.kafka.consumer import KafkaReader, Membership
+from streams.kafka.consumer import KafkaReader
+from streams.kafka.membership import Membership, StaticName
 from streams.kafka.producer import Routed, Transactions, Writer
 from streams.kafka.settings import DEAD_LETTER_BYTES, MESSAGE_BYTES, KafkaSettings
+from streams.kafka.topics import TopicState
 from streams.port import Consumer, Message, Ownership, Partition, partition_of
 from streams.topics import DEAD
 
@@ -20,15 +24,23 @@ from streams.topics import DEAD
 class KafkaLog:
     """The event log on a Kafka cluster; connections are made when first needed.
 
+    Args:
+        settings: the way to the cluster.
+        state_folder: where copies of groups' state are kept, so that a restart need not read all of
+            it again; None: nowhere.
+
     Example:
         `log = KafkaLog(KafkaSettings("broker:9092")); log.ensure_topics()`
     """
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, *, state_folder: StateFolder | None = None) -> None:
         self._settings = settings
         self._cluster = Cluster(settings)
         self._writer = Writer(settings)
-        self._member = settings.member or uuid.uuid4().hex
+        self._state_folder = state_folder
+        self._process = uuid.uuid4().hex
+        self._member = settings.member or self._process
+        self._names: dict[str, StaticName] = {}
         self._lock = threading.Lock()
         self._slots: set[tuple[str, int]] = set()
 
@@ -50,6 +62,14 @@ class KafkaLog:
             TopicMismatch: a topic differs from its declaration; the text names in what.
         """
         self._cluster.ensure_topics_soon()
+
+    def make_missing_topics(self) -> list[str]:
+        """Make the declared topics that are missing, check none; return those that were made."""
+        return topics.make_missing(self._cluster.admin)
+
+    def topic_states(self) -> list[TopicState]:
+        """Return every declared topic beside what the cluster has; raises LogUnavailable."""
+        return topics.states(self._cluster.admin)
 
     def append(self, topic: str, messages: Sequence[Message]) -> None:
         """Append messages; when this returns every replica that has to has acknowledged them.
@@ -92,8 +112,7 @@ class KafkaLog:
             )
         except BaseException:
             if membership is not None:
-                membership.transactions.close()
-                membership.give_back()
+                membership.close()
             raise
 
     def _membership(self, group: str) -> Membership:
@@ -104,9 +123,18 @@ class KafkaLog:
                 next(n for n in range(len(self._slots) + 1) if (group, n) not in self._slots),
             )
             self._slots.add(slot)
-        name = f"{self._settings.topic_prefix}{group}.{self._member}.{slot[1]}"
-        transactions = Transactions(self._settings, name)
-        return Membership(group, transactions, partial(self._slots.discard, slot))
+            name = f"{self._settings.topic_prefix}{group}.{self._member}.{slot[1]}"
+            static = None
+            if self._settings.static and self._settings.member:
+                static = self._names.setdefault(name, StaticName(name, self._process))
+        return Membership(
+            self._settings,
+            group,
+            transactions=Transactions(self._settings, name),
+            changelog=Changelog(self._settings, self._cluster, group, self._state_folder),
+            static=static,
+            give_back=partial(self._slots.discard, slot),
+        )
 
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has; raises TopicMismatch when it does not exist."""

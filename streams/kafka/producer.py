@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from kafka import ConsumerGroupMetadata, KafkaProducer, OffsetAndMetadata, TopicPartition
 from kafka.errors import (
     CommitFailedError,
+    FencedInstanceIdError,
     IllegalGenerationError,
     InvalidProducerEpochError,
     KafkaError,
@@ -27,6 +28,7 @@ from streams.kafka.settings import MESSAGE_BYTES, KafkaSettings
 
 REPLACED: Final = (
     CommitFailedError,
+    FencedInstanceIdError,
     IllegalGenerationError,
     InvalidProducerEpochError,
     ProducerFencedError,
@@ -61,14 +63,21 @@ class Routed(NamedTuple):
 class BoundedProducer(KafkaProducer):  # type: ignore[misc]  # kafka-python has no types
     """kafka-python's producer with an end to every wait, and to itself."""
 
-    def send_all(self, messages: Sequence[Routed], *, seconds: float) -> None:
-        """Send messages and wait until each is acknowledged; raises KafkaError."""
+    def send_all(self, messages: Sequence[Routed], *, seconds: float) -> dict[TopicPartition, int]:
+        """Send messages and wait until each is acknowledged; raises KafkaError.
+
+        Returns:
+            the offset after the last message of each partition.
+        """
         deadline = time.monotonic() + seconds
         sent = [
             self.send(m.topic, value=m.value, key=m.key, partition=m.partition) for m in messages
         ]
-        for future in sent:
-            future.get(timeout=max(0.0, deadline - time.monotonic()))
+        reached: dict[TopicPartition, int] = {}
+        for message, future in zip(messages, sent, strict=True):
+            told = future.get(timeout=max(0.0, deadline - time.monotonic()))
+            reached[TopicPartition(message.topic, message.partition)] = told.offset + 1
+        return reached
 
     def send_offsets_within(
         self,
@@ -178,12 +187,15 @@ class Transactions:
         messages: Sequence[Routed],
         offsets: Mapping[TopicPartition, OffsetAndMetadata],
         member: ConsumerGroupMetadata,
-    ) -> None:
+    ) -> dict[TopicPartition, int]:
         """Commit messages and offsets together.
 
         The order matters: 1. every message is acknowledged, so that no late failure can end the
         transaction behind the commit's back; 2. the offsets, with which the cluster checks that
         `member` is still one; 3. the commit itself.
+
+        Returns:
+            the offset after the last message of each partition.
 
         Raises:
             Fenced: the member or the transactional id was replaced; nothing moved.
@@ -197,7 +209,7 @@ class Transactions:
         assert producer is not None  # noqa: S101 - prepare has just made it
         try:
             producer.begin_transaction()
-            producer.send_all(messages, seconds=seconds)
+            reached = producer.send_all(messages, seconds=seconds)
             producer.send_offsets_within(offsets, member, seconds=seconds)
             producer.commit_within(seconds=seconds)
         except REPLACED as problem:
@@ -209,6 +221,7 @@ class Transactions:
         except BaseException:
             self.close()
             raise
+        return reached
 
     def close(self) -> None:
         """Destroy the producer; an open transaction ends with the next `prepare` or by itself."""

@@ -11,6 +11,7 @@ DEAD_LETTER_BYTES: Final = 8 * 1024 * 1024
 """A dead letter holds a whole message in base64, and its reason."""
 _LINGER_MS: Final = 2
 _LONGEST_SEGMENT_MS: Final = 86_400_000
+_TOMBSTONE_LIFE_MS: Final = 86_400_000
 _STATE_SEGMENT_BYTES: Final = 64 * 1024 * 1024
 
 
@@ -30,6 +31,9 @@ class KafkaSettings:
             it again drops at once what its predecessor left open. Two that run at the same time
             must not share one. Empty: a new name at each start, and what a killed process left open
             is dropped after `transaction_timeout_seconds`.
+        static: the group knows this process by its name too: a restart within the session timeout
+            moves no partition, and an end is noticed only after it. Needs a `member` that is the
+            same at each start.
         timeout_seconds: how long one append, commit or look-up may take before LogUnavailable.
         session_timeout_seconds: a member silent for so long is replaced.
         poll_interval_seconds: a member that does not poll for so long is replaced.
@@ -46,6 +50,7 @@ class KafkaSettings:
     replication: int = 1
     retention_days: float = 90.0
     member: str = ""
+    static: bool = False
     timeout_seconds: float = 10.0
     session_timeout_seconds: float = 10.0
     poll_interval_seconds: float = 120.0
@@ -127,6 +132,8 @@ class KafkaSettings:
             configuration["segment.ms"] = str(min(retention_ms, _LONGEST_SEGMENT_MS))
         if topic.compacted:
             configuration["max.compaction.lag.ms"] = str(_LONGEST_SEGMENT_MS)
+            # Copies of state on disk may be half as old.
+            configuration["delete.retention.ms"] = str(_TOMBSTONE_LIFE_MS)
             # Small segments and early cleaning keep short what a new owner has to read.
             configuration["segment.bytes"] = str(_STATE_SEGMENT_BYTES)
             configuration["min.cleanable.dirty.ratio"] = "0.1"

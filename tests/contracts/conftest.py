@@ -23,6 +23,7 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ins
                 "adapter": "kafka",
                 "bootstrap_servers": broker.bootstrap_servers,
                 "prefix": f"{uuid.uuid4().hex[:8]}.",
+                "state": str(tmp_path / "state"),
             }
             made = Installation(json.dumps(description), 5, opened)
             log = made.open()

@@ -28,7 +28,7 @@ def open_log(description: str, clock: Callable[[], int] = now_ms) -> Log:
         count = found["partitions"]
         topics = ("events", "inbox", "aggregate.state")
         return LocalLog(Path(found["path"]), clock=clock, partitions=dict.fromkeys(topics, count))
-    from streams.kafka import KafkaLog, KafkaSettings
+    from streams.kafka import KafkaLog, KafkaSettings, StateFolder
 
     return KafkaLog(
         KafkaSettings(
@@ -36,7 +36,8 @@ def open_log(description: str, clock: Callable[[], int] = now_ms) -> Log:
             topic_prefix=found["prefix"],
             session_timeout_seconds=2.0,
             transaction_timeout_seconds=5.0,
-        )
+        ),
+        state_folder=StateFolder(Path(found["state"]), now_ms),
     )
 
 

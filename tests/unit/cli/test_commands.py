@@ -610,3 +610,12 @@ def test_the_musts_in_tiny_are_played_once_and_judged(call: Call, tmp_path: Path
     assert "kept from before" in again.err
     assert again.json == done.json
     assert {path.name: path.stat().st_mtime_ns for path in kept.glob("*.json")} == begun
+
+
+def test_on_the_local_log_topics_need_nothing_and_the_commands_say_so(call: Call) -> None:
+    applied, listed = call("topics", "apply", "--json"), call("topics", "list")
+
+    assert (applied.status, listed.status) == (0, 0)
+    assert applied.json["streams"] == "local"
+    assert {"events", "rewards"} <= {topic["name"] for topic in applied.json["topics"]}
+    assert "nothing to do" in listed.out
