@@ -193,6 +193,9 @@ def service_settings(settings: Settings) -> "ServiceSettings":
         control_share=settings.control_share,
         arm_period_seconds=settings.arm_period_seconds,
         attribution_window_seconds=settings.attribution_window_seconds,
+        # The local log is on the same disk: what it cannot take, a spool could not either.
+        spool_folder=settings.data_dir / "spool" if settings.streams == "kafka" else None,
+        spool_bytes=settings.spool_bytes,
         watcher=WatcherSettings(process=f"serve-{os.getpid()}"),
     )
 

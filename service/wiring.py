@@ -6,6 +6,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from fastapi import FastAPI
@@ -27,6 +29,9 @@ from service.recommendation import Recommender
 from service.tokens import Tokens
 from service.watcher import Watcher, WatcherSettings
 from streams.port import Log
+from streams.spooled import Spool, SpooledLog
+
+SPOOL_BYTES: Final = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class ServiceSettings:
         arm_period_seconds: how long a shopper keeps an arm.
         attribution_window_seconds: how long an event may still reward a banner.
         takes_inbox: True: this process also takes in the topic `inbox`.
+        spool_folder: where messages wait while the log is away; None: they are refused.
+        spool_bytes: most that they take, of this process.
         appender, watcher, browser_limits: of the parts.
     """
 
@@ -53,6 +60,8 @@ class ServiceSettings:
     arm_period_seconds: int = 86_400
     attribution_window_seconds: int = 86_400
     takes_inbox: bool = True
+    spool_folder: Path | None = None
+    spool_bytes: int = SPOOL_BYTES
     appender: AppenderSettings = field(default_factory=AppenderSettings)
     watcher: WatcherSettings = field(default_factory=WatcherSettings)
     browser_limits: BrowserLimits = field(default_factory=BrowserLimits)
@@ -99,6 +108,8 @@ def build(
         KeysNotReadable: the API keys of the settings.
     """
     metrics = Metrics(metrics_registry)
+    spooled = _spooled(log, settings, metrics)
+    log = spooled or log
     behaviour = Behaviour(
         ServingState(CatalogueProjection().current, None, None, np.empty(0, np.int32))
     )
@@ -141,6 +152,8 @@ def build(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
         taking = threading.Thread(target=inbox.run, args=(stop,), name="inbox", daemon=True)
+        if spooled is not None:
+            spooled.start()
         appender.start()
         watcher.start()
         try:
@@ -151,7 +164,7 @@ def build(
             yield
         finally:
             stop.set()
-            await asyncio.to_thread(_stopped, watcher, appender, taking)
+            await asyncio.to_thread(_stopped, watcher, appender, spooled, taking)
             await histories.close()
 
     app = create_app(
@@ -173,9 +186,25 @@ def build(
     return Service(app, behaviour, appender, watcher, metrics, recommender)
 
 
-def _stopped(watcher: Watcher, appender: Appender, taking: threading.Thread) -> None:
+def _spooled(log: Log, settings: ServiceSettings, metrics: Metrics) -> SpooledLog | None:
+    """Return the log with a spool before it; None: it needs none."""
+    if settings.spool_folder is None:
+        return None
+    spool = Spool(settings.spool_folder, limit_bytes=settings.spool_bytes)
+    spooled = SpooledLog(log, spool, meter=metrics)
+    metrics.spooling.set_function(lambda: float(spooled.spooling))
+    metrics.spool_records.set_function(lambda: spool.records)
+    metrics.spool_bytes.set_function(lambda: spool.size_bytes)
+    return spooled
+
+
+def _stopped(
+    watcher: Watcher, appender: Appender, spooled: SpooledLog | None, taking: threading.Thread
+) -> None:
     """End the threads; requests have ended before, so the appender has everything."""
     watcher.stop()
     appender.stop()
+    if spooled is not None:
+        spooled.stop()
     if taking.is_alive():
         taking.join(5.0)
