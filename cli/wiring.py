@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from trainer.loop import TrainerSettings
 
 log = structlog.get_logger(__name__)
+_CONNECT_SECONDS = 3.0
+"""A process that has work without the cluster waits no longer for it to be there."""
 
 
 def open_log(settings: Settings, *, member: str, may_be_away: bool = False) -> Log:
@@ -59,6 +61,7 @@ def open_log(settings: Settings, *, member: str, may_be_away: bool = False) -> L
                 replication=settings.kafka_replication,
                 retention_days=settings.retention_days,
                 member=f"{settings.member}-{member}" if settings.member else "",
+                connect_seconds=_CONNECT_SECONDS if may_be_away else 10.0,
             )
         )
         if may_be_away:
@@ -186,6 +189,7 @@ def service_settings(settings: Settings) -> "ServiceSettings":
     from service.watcher import WatcherSettings
     from service.wiring import ServiceSettings
 
+    is_remote = settings.streams == "kafka"
     return ServiceSettings(
         secret=secret(settings),
         api_keys=settings.api_keys.get_secret_value() if settings.api_keys else "",
@@ -194,8 +198,9 @@ def service_settings(settings: Settings) -> "ServiceSettings":
         arm_period_seconds=settings.arm_period_seconds,
         attribution_window_seconds=settings.attribution_window_seconds,
         # The local log is on the same disk: what it cannot take, a spool could not either.
-        spool_folder=settings.data_dir / "spool" if settings.streams == "kafka" else None,
+        spool_folder=settings.data_dir / "spool" if is_remote else None,
         spool_bytes=settings.spool_bytes,
+        catalogue_file=settings.data_dir / "catalogue.db" if is_remote else None,
         watcher=WatcherSettings(process=f"serve-{os.getpid()}"),
     )
 

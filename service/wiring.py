@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from policy.registry import Registry
 from projections.catalogue import CatalogueProjection
 from projections.history.port import HistoryReader
+from projections.kept_products import KeptProducts
 from service.api_keys import ApiKeys
 from service.app import Dependencies, create_app
 from service.appender import Appender, AppenderSettings
@@ -49,6 +50,7 @@ class ServiceSettings:
         takes_inbox: True: this process also takes in the topic `inbox`.
         spool_folder: where messages wait while the log is away; None: they are refused.
         spool_bytes: most that they take, of this process.
+        catalogue_file: keeps the products for a start without the log; None: they are not kept.
         appender, watcher, browser_limits: of the parts.
     """
 
@@ -62,6 +64,7 @@ class ServiceSettings:
     takes_inbox: bool = True
     spool_folder: Path | None = None
     spool_bytes: int = SPOOL_BYTES
+    catalogue_file: Path | None = None
     appender: AppenderSettings = field(default_factory=AppenderSettings)
     watcher: WatcherSettings = field(default_factory=WatcherSettings)
     browser_limits: BrowserLimits = field(default_factory=BrowserLimits)
@@ -77,6 +80,7 @@ class Service:
     watcher: Watcher
     metrics: Metrics
     recommender: Recommender
+    spooled: SpooledLog | None
 
 
 def build(
@@ -121,6 +125,7 @@ def build(
         clock=clock,
         metrics=metrics,
         settings=settings.watcher,
+        kept=KeptProducts(settings.catalogue_file) if settings.catalogue_file else None,
         after_swap=after_swap,
     )
     secret = settings.secret
@@ -183,7 +188,7 @@ def build(
             lifespan=lifespan,
         )
     )
-    return Service(app, behaviour, appender, watcher, metrics, recommender)
+    return Service(app, behaviour, appender, watcher, metrics, recommender, spooled)
 
 
 def _spooled(log: Log, settings: ServiceSettings, metrics: Metrics) -> SpooledLog | None:

@@ -31,6 +31,7 @@ class KafkaSettings:
             must not share one. Empty: a new name at each start, and what a killed process left open
             is dropped after `transaction_timeout_seconds`.
         timeout_seconds: how long one append, commit or look-up may take before LogUnavailable.
+        connect_seconds: how long a new connection is tried for; never longer than a call.
         session_timeout_seconds: a member silent for so long is replaced.
         poll_interval_seconds: a member that does not poll for so long is replaced.
         transaction_timeout_seconds: the cluster drops a transaction left open for so long.
@@ -47,6 +48,7 @@ class KafkaSettings:
     retention_days: float = 90.0
     member: str = ""
     timeout_seconds: float = 10.0
+    connect_seconds: float = 10.0
     session_timeout_seconds: float = 10.0
     poll_interval_seconds: float = 120.0
     transaction_timeout_seconds: float = 10.0
@@ -62,7 +64,7 @@ class KafkaSettings:
             "bootstrap_servers": self.bootstrap_servers.split(","),
             "security_protocol": self.security_protocol,
             "request_timeout_ms": self.timeout_ms,
-            "bootstrap_timeout_ms": self.timeout_ms,
+            "bootstrap_timeout_ms": min(self.timeout_ms, round(self.connect_seconds * 1_000)),
             # A broker that comes back is noticed within a second, not within half a minute.
             "reconnect_backoff_max_ms": 1_000,
         }
