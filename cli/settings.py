@@ -78,6 +78,9 @@ class Settings(BaseSettings):
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis (rediss:// for TLS)"
     )
+    redis_ca_file: Path | None = Field(
+        None, description="CA certificates for TLS to Redis (rediss://)"
+    )
     control_share: float = Field(
         0.1, ge=0.0, le=1.0, description="share of traffic that gets the foundation's greedy five"
     )

@@ -139,7 +139,14 @@ def history_store(settings: Settings) -> HistoryStore:
 def _redis(settings: Settings) -> "RedisSettings":
     from projections.history.redis import RedisSettings
 
-    return RedisSettings(url=settings.redis_url.get_secret_value())
+    url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
+    if ca_file is None:
+        return RedisSettings(url=url)
+    if not url.startswith("rediss://"):
+        raise BadUsage("QUINTET_REDIS_CA_FILE is for TLS: write rediss:// in QUINTET_REDIS_URL")
+    if not ca_file.is_file():
+        raise BadUsage(f"QUINTET_REDIS_CA_FILE: there is no file {ca_file}")
+    return RedisSettings(url=url, ca_file=ca_file)
 
 
 def _history_file(settings: Settings) -> Path:
