@@ -68,9 +68,18 @@ class Settings(BaseSettings):
         "no partition; two processes of one kind must not share it",
     )
     kafka_replication: int = Field(1, ge=1, le=10, description="replicas of topics made at start")
+    spool_bytes: int = Field(
+        1024**3,
+        ge=0,
+        description="while Kafka is away, every serving process keeps so many bytes of events and "
+        "recommendations in the data directory",
+    )
     history: Literal["sqlite", "redis"] = Field("sqlite", description="where history is kept")
     redis_url: SecretStr = Field(
         SecretStr("redis://127.0.0.1:6379/0"), description="Redis (rediss:// for TLS)"
+    )
+    redis_ca_file: Path | None = Field(
+        None, description="CA certificates for TLS to Redis (rediss://)"
     )
     control_share: float = Field(
         0.1, ge=0.0, le=1.0, description="share of traffic that gets the foundation's greedy five"

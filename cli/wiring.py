@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from trainer.loop import TrainerSettings
 
 log = structlog.get_logger(__name__)
+_CONNECT_SECONDS = 3.0
+"""A process that has work without the cluster waits no longer for it to be there."""
 
 
 def open_log(
@@ -49,7 +51,9 @@ def open_log(
         LogUnavailable: the log cannot be reached.
     """
     if settings.streams == "kafka":
-        kafka = open_kafka(settings, member=member, keeps_place=keeps_place)
+        kafka = open_kafka(
+            settings, member=member, keeps_place=keeps_place, may_be_away=may_be_away
+        )
         if may_be_away:
             kafka.ensure_topics_soon()
         else:
@@ -60,7 +64,9 @@ def open_log(
     return LocalLog(settings.data_dir / "log.db", clock=now_ms)
 
 
-def open_kafka(settings: Settings, *, member: str, keeps_place: bool = False) -> "KafkaLog":
+def open_kafka(
+    settings: Settings, *, member: str, keeps_place: bool = False, may_be_away: bool = False
+) -> "KafkaLog":
     """Return the log on Kafka, its topics neither made nor checked; see `open_log`."""
     from streams.kafka import KafkaLog, KafkaSettings, StateFolder
 
@@ -78,6 +84,7 @@ def open_kafka(settings: Settings, *, member: str, keeps_place: bool = False) ->
             retention_days=settings.retention_days,
             member=f"{settings.member}-{member}" if settings.member else "",
             static=keeps_place,
+            connect_seconds=_CONNECT_SECONDS if may_be_away else 10.0,
         ),
         state_folder=StateFolder(settings.data_dir / "state", now_ms) if keeps_place else None,
     )
@@ -150,7 +157,14 @@ def history_store(settings: Settings) -> HistoryStore:
 def _redis(settings: Settings) -> "RedisSettings":
     from projections.history.redis import RedisSettings
 
-    return RedisSettings(url=settings.redis_url.get_secret_value())
+    url, ca_file = settings.redis_url.get_secret_value(), settings.redis_ca_file
+    if ca_file is None:
+        return RedisSettings(url=url)
+    if not url.startswith("rediss://"):
+        raise BadUsage("QUINTET_REDIS_CA_FILE is for TLS: write rediss:// in QUINTET_REDIS_URL")
+    if not ca_file.is_file():
+        raise BadUsage(f"QUINTET_REDIS_CA_FILE: there is no file {ca_file}")
+    return RedisSettings(url=url, ca_file=ca_file)
 
 
 def _history_file(settings: Settings) -> Path:
@@ -200,6 +214,7 @@ def service_settings(settings: Settings) -> "ServiceSettings":
     from service.watcher import WatcherSettings
     from service.wiring import ServiceSettings
 
+    is_remote = settings.streams == "kafka"
     return ServiceSettings(
         secret=secret(settings),
         api_keys=settings.api_keys.get_secret_value() if settings.api_keys else "",
@@ -207,6 +222,10 @@ def service_settings(settings: Settings) -> "ServiceSettings":
         control_share=settings.control_share,
         arm_period_seconds=settings.arm_period_seconds,
         attribution_window_seconds=settings.attribution_window_seconds,
+        # The local log is on the same disk: what it cannot take, a spool could not either.
+        spool_folder=settings.data_dir / "spool" if is_remote else None,
+        spool_bytes=settings.spool_bytes,
+        catalogue_file=settings.data_dir / "catalogue.db" if is_remote else None,
         watcher=WatcherSettings(process=f"serve-{os.getpid()}"),
     )
 

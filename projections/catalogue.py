@@ -40,14 +40,21 @@ class CatalogueProjection:
 
     Args:
         on_unreadable: is told of records that are skipped because they cannot be read.
+        on_records: is given all records that were not in it yet, before they are applied.
     """
 
-    def __init__(self, *, on_unreadable: Unreadable | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        on_unreadable: Unreadable | None = None,
+        on_records: Callable[[Sequence[Record]], None] | None = None,
+    ) -> None:
         self.current = empty()
         """The catalogue now; whoever holds an older one keeps it as it was."""
         self.unreadable = 0
         """Records skipped so far."""
         self._on_unreadable = on_unreadable
+        self._on_records = on_records
 
     def apply(self, records: Sequence[Record]) -> Catalogue:
         """Return the catalogue after more records, in the order of their offsets.
@@ -56,6 +63,16 @@ class CatalogueProjection:
         """
         before = self.current
         fresh = [record for record in records if record.offset >= before.version]
+        if fresh and self._on_records is not None:
+            self._on_records(fresh)
+        return self.restore(fresh)
+
+    def restore(self, fresh: Sequence[Record]) -> Catalogue:
+        """Return the catalogue after records that it does not hold, without telling `on_records`.
+
+        For records that come from where those are kept.
+        """
+        before = self.current
         if fresh:
             row_of = dict(before.row_of)
             changes: dict[int, Product] = {}

@@ -64,6 +64,27 @@ class Metrics:
             "Appends that the log did not take.",
             registry=registry,
         )
+        self.spooling = Gauge(
+            "service_log_spooling",
+            "1: what the log should have waits on disk; else 0.",
+            registry=registry,
+        )
+        self.spool_records = Gauge(
+            "service_spool_records", "Messages that wait on disk for the log.", registry=registry
+        )
+        self.spool_bytes = Gauge(
+            "service_spool_bytes", "What they count for against the limit.", registry=registry
+        )
+        self.spool_drained = Counter(
+            "service_spool_drained_total",
+            "Messages that went from the spool to the log.",
+            registry=registry,
+        )
+        self.spool_refusals = Counter(
+            "service_spool_refusals_total",
+            "Appends refused because the spool, or its disk, was full.",
+            registry=registry,
+        )
         self.swaps = Counter(
             "service_swaps_total",
             "Snapshots that the live pointer named, by what became of them.",
@@ -84,6 +105,14 @@ class Metrics:
         )
         self._recommended: dict[tuple[str, str], Counter] = {}
         self._requests: dict[tuple[str, str, int], Histogram] = {}
+
+    def drained(self, records: int) -> None:
+        """Count messages that left the spool."""
+        self.spool_drained.inc(records)
+
+    def refused(self) -> None:
+        """Count an append that found neither log nor room."""
+        self.spool_refusals.inc()
 
     def recommended(self, source: str, arm: str) -> None:
         """Count one answered banner."""

@@ -16,20 +16,19 @@ import numpy.typing as npt
 import structlog
 
 from policy.registry import Registry
-from projections.catalogue import Catalogue, CatalogueProjection, read_up_to
-from projections.errors import CatalogueNotReadable
+from projections.catalogue import Catalogue
+from projections.kept_products import KeptProducts
 from schemas.codec import encode
 from schemas.policies import Announcement
 from service.behaviour import Behaviour, ServingState
+from service.followed import FollowedCatalogue
 from service.metrics import Metrics
 from service.weights import Kept, Weights
-from streams.errors import LogError, LogUnavailable
-from streams.port import Consumer, Log, Message, Partition
+from streams.errors import LogError
+from streams.port import Log, Message
 
 log = structlog.get_logger(__name__)
-PRODUCTS: Final = Partition("products", 0)
 _POLICIES_TOPIC: Final = "policies"
-_RECORDS: Final = 10_000
 _ANNOUNCEMENTS: Final = 1_000
 _NO_ROWS: Final[npt.NDArray[np.int32]] = np.empty(0, np.int32)
 
@@ -61,6 +60,7 @@ class Watcher:
         clock: milliseconds since 1970.
         metrics: what is counted.
         settings: how often it looks.
+        kept: the products as this machine saw them last; None: they are not kept.
         after_swap: called in this thread after every swap of weights (tidies the heap).
         monotonic: seconds, for pauses.
     """
@@ -74,6 +74,7 @@ class Watcher:
         clock: Callable[[], int],
         metrics: Metrics,
         settings: WatcherSettings = WatcherSettings(),
+        kept: KeptProducts | None = None,
         after_swap: Callable[[], None] = lambda: None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,10 +85,10 @@ class Watcher:
         self._settings = settings
         self._after_swap = after_swap
         self._monotonic = monotonic
+        self._registry = registry
         self._weights = Weights(registry, rejected=self._rejected)
-        self._projection = CatalogueProjection()
-        self._whole = self._projection.current
-        self._consumer: Consumer | None = None
+        self._followed = FollowedCatalogue(log, kept)
+        self._from_disk = len(self._followed.current) > 0
         self._recompiled_at = float("-inf")
         self._announcements: deque[Announcement] = deque(maxlen=_ANNOUNCEMENTS)
         self._stopping = threading.Event()
@@ -96,10 +97,15 @@ class Watcher:
 
     def step(self) -> bool:
         """Look once at everything; return True when the serving state was replaced."""
-        catalogue = self._followed()
+        beginnings = self._followed.beginnings
+        catalogue = self._catalogue_now()
+        anew = self._followed.beginnings != beginnings
+        if anew:
+            # The log holds other products than this machine knew: nothing that is compiled fits.
+            self._weights = Weights(self._registry, rejected=self._rejected)
         served = self._weights.live
         changed = self._weights.follow(catalogue.features)
-        changed = changed or self._worth_a_flip(catalogue)
+        changed = changed or anew or self._worth_a_flip(catalogue)
         if changed:
             self._flip(catalogue)
         if self._weights.live is not None and self._weights.live is not served:
@@ -107,26 +113,15 @@ class Watcher:
         self._announce()
         return changed
 
-    def _followed(self) -> Catalogue:
-        """Return the catalogue after everything the log holds now; the last one without a log.
+    def _catalogue_now(self) -> Catalogue:
+        """Return the catalogue; at the first look what this machine kept, if it kept anything.
 
-        A new consumer is first read up to the log's end: nobody is shown half a catalogue.
+        So the first answers wait for no log.
         """
-        try:
-            if self._consumer is None:
-                self._consumer = self._log.consumer([PRODUCTS.topic], group=None)
-                self._consumer.seek(PRODUCTS, self._projection.current.version)
-                end = self._log.end_offsets(PRODUCTS.topic)[PRODUCTS]
-                read_up_to(self._projection, self._consumer, end)
-            while records := self._consumer.poll(max_records=_RECORDS, timeout_seconds=0.0):
-                self._projection.apply(records)
-            self._whole = self._projection.current
-        except LogUnavailable:
-            self._close_consumer()
-        except CatalogueNotReadable as problem:
-            log.warning("catalogue_not_readable", problem=str(problem))
-            self._close_consumer()
-        return self._whole
+        if self._from_disk:
+            self._from_disk = False
+            return self._followed.current
+        return self._followed.look()
 
     def _worth_a_flip(self, catalogue: Catalogue) -> bool:
         """Return True for a catalogue that changed, unless compiling for it must wait a moment."""
@@ -213,12 +208,7 @@ class Watcher:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
-        self._close_consumer()
-
-    def _close_consumer(self) -> None:
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
+        self._followed.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():

@@ -6,6 +6,8 @@ import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
 
 import numpy as np
 from fastapi import FastAPI
@@ -14,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from policy.registry import Registry
 from projections.catalogue import CatalogueProjection
 from projections.history.port import HistoryReader
+from projections.kept_products import KeptProducts
 from service.api_keys import ApiKeys
 from service.app import Dependencies, create_app
 from service.appender import Appender, AppenderSettings
@@ -27,6 +30,9 @@ from service.recommendation import Recommender
 from service.tokens import Tokens
 from service.watcher import Watcher, WatcherSettings
 from streams.port import Log
+from streams.spooled import Spool, SpooledLog
+
+SPOOL_BYTES: Final = 1024**3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,9 @@ class ServiceSettings:
         arm_period_seconds: how long a shopper keeps an arm.
         attribution_window_seconds: how long an event may still reward a banner.
         takes_inbox: True: this process also takes in the topic `inbox`.
+        spool_folder: where messages wait while the log is away; None: they are refused.
+        spool_bytes: most that they take, of this process.
+        catalogue_file: keeps the products for a start without the log; None: they are not kept.
         appender, watcher, browser_limits: of the parts.
     """
 
@@ -53,6 +62,9 @@ class ServiceSettings:
     arm_period_seconds: int = 86_400
     attribution_window_seconds: int = 86_400
     takes_inbox: bool = True
+    spool_folder: Path | None = None
+    spool_bytes: int = SPOOL_BYTES
+    catalogue_file: Path | None = None
     appender: AppenderSettings = field(default_factory=AppenderSettings)
     watcher: WatcherSettings = field(default_factory=WatcherSettings)
     browser_limits: BrowserLimits = field(default_factory=BrowserLimits)
@@ -68,6 +80,7 @@ class Service:
     watcher: Watcher
     metrics: Metrics
     recommender: Recommender
+    spooled: SpooledLog | None
 
 
 def build(
@@ -99,6 +112,8 @@ def build(
         KeysNotReadable: the API keys of the settings.
     """
     metrics = Metrics(metrics_registry)
+    spooled = _spooled(log, settings, metrics)
+    log = spooled or log
     behaviour = Behaviour(
         ServingState(CatalogueProjection().current, None, None, np.empty(0, np.int32))
     )
@@ -110,6 +125,7 @@ def build(
         clock=clock,
         metrics=metrics,
         settings=settings.watcher,
+        kept=KeptProducts(settings.catalogue_file) if settings.catalogue_file else None,
         after_swap=after_swap,
     )
     secret = settings.secret
@@ -141,6 +157,8 @@ def build(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
         taking = threading.Thread(target=inbox.run, args=(stop,), name="inbox", daemon=True)
+        if spooled is not None:
+            spooled.start()
         appender.start()
         watcher.start()
         try:
@@ -151,7 +169,7 @@ def build(
             yield
         finally:
             stop.set()
-            await asyncio.to_thread(_stopped, watcher, appender, taking)
+            await asyncio.to_thread(_stopped, watcher, appender, spooled, taking)
             await histories.close()
 
     app = create_app(
@@ -170,12 +188,28 @@ def build(
             lifespan=lifespan,
         )
     )
-    return Service(app, behaviour, appender, watcher, metrics, recommender)
+    return Service(app, behaviour, appender, watcher, metrics, recommender, spooled)
 
 
-def _stopped(watcher: Watcher, appender: Appender, taking: threading.Thread) -> None:
+def _spooled(log: Log, settings: ServiceSettings, metrics: Metrics) -> SpooledLog | None:
+    """Return the log with a spool before it; None: it needs none."""
+    if settings.spool_folder is None:
+        return None
+    spool = Spool(settings.spool_folder, limit_bytes=settings.spool_bytes)
+    spooled = SpooledLog(log, spool, meter=metrics)
+    metrics.spooling.set_function(lambda: float(spooled.spooling))
+    metrics.spool_records.set_function(lambda: spool.records)
+    metrics.spool_bytes.set_function(lambda: spool.size_bytes)
+    return spooled
+
+
+def _stopped(
+    watcher: Watcher, appender: Appender, spooled: SpooledLog | None, taking: threading.Thread
+) -> None:
     """End the threads; requests have ended before, so the appender has everything."""
     watcher.stop()
     appender.stop()
+    if spooled is not None:
+        spooled.stop()
     if taking.is_alive():
         taking.join(5.0)

@@ -23,3 +23,7 @@ class TopicMismatch(LogError):
 
 class MessageTooLarge(LogError):
     """A message is larger than the log takes; trying again does not help."""
+
+
+class SpoolFull(LogUnavailable):
+    """Neither the log nor the spool before it has room; nothing is durable, try again later."""

@@ -9,10 +9,12 @@ cannot.
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import redis
 import redis.asyncio
+import structlog
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.client import Pipeline
@@ -23,7 +25,19 @@ from projections.history import kept, port
 from projections.history.breaker import Breaker
 from streams.port import Partition
 
+log = structlog.get_logger(__name__)
+
 _FORGOTTEN_AT_ONCE: Final = 1000
+_ADVICE: Final = {
+    "invalid username-password pair": "; check user and password in QUINTET_REDIS_URL",
+    "Authentication required": "; put user and password into QUINTET_REDIS_URL",
+    "permission": "; the ACL user in QUINTET_REDIS_URL needs ~* and +@all, or at least the keys"
+    " {quintet:history}:* and +@read +@write +@transaction +@connection",
+    "mismatch, certificate": "; QUINTET_REDIS_URL must name the host as its certificate does",
+    "CERTIFICATE_VERIFY_FAILED": "; name the certificate of its authority in QUINTET_REDIS_CA_FILE",
+    "read only replica": "; QUINTET_REDIS_URL must name the one that is written to",
+}
+"""What to do, by a part of what Redis or TLS says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +46,30 @@ class RedisSettings:
 
     Attributes:
         url: `redis://` or `rediss://` (TLS), with user, password and database where needed.
+        ca_file: certificates to check the server's with, with `rediss://`; the system's where None.
         prefix: what the names of all keys begin with.
-        read_seconds: longest wait for a connection, and for an answer, on the request path.
+        read_seconds: longest wait for an answer on the request path, and for a connection without
+            TLS.
         write_seconds: the same for the projector.
         connections: most connections of one reader.
     """
 
     url: str = field(repr=False)
+    ca_file: Path | None = None
     prefix: str = "quintet"
     read_seconds: float = 0.05
     write_seconds: float = 5.0
     connections: int = 64
+
+    @property
+    def connect_seconds(self) -> float:
+        """Longest wait for a connection on the request path: TLS takes a few trips more."""
+        return self.read_seconds * (4 if self.url.startswith("rediss:") else 1)
+
+    @property
+    def connection(self) -> dict[str, str]:
+        """The options that every connection takes beside its address."""
+        return {} if self.ca_file is None else {"ssl_ca_certs": str(self.ca_file)}
 
     @property
     def tag(self) -> str:
@@ -55,7 +82,14 @@ def _reachable() -> Iterator[None]:
     try:
         yield
     except (redis.RedisError, OSError) as problem:
-        raise HistoryUnavailable(f"Redis: {problem}") from problem
+        raise _unavailable(problem) from problem
+
+
+def _unavailable(problem: Exception) -> HistoryUnavailable:
+    """Return the problem with what to do about it, where it is one of settings."""
+    text = str(problem)
+    advice = next((advice for sign, advice in _ADVICE.items() if sign in text), "")
+    return HistoryUnavailable(f"Redis: {text}{advice}")
 
 
 def _text(name: object) -> str:
@@ -69,6 +103,7 @@ class RedisHistoryStore:
         # redis-py retries ten times by itself; the projector's loop is what tries again here.
         self._redis = redis.Redis.from_url(
             settings.url,
+            **settings.connection,
             socket_timeout=settings.write_seconds,
             socket_connect_timeout=settings.write_seconds,
             retry=Retry(NoBackoff(), 0),
@@ -194,15 +229,17 @@ class RedisHistoryReader:
         self._redis = redis.asyncio.Redis(
             connection_pool=redis.asyncio.BlockingConnectionPool.from_url(
                 settings.url,
+                **settings.connection,
                 max_connections=settings.connections,
                 timeout=settings.read_seconds,
                 socket_timeout=settings.read_seconds,
-                socket_connect_timeout=settings.read_seconds,
+                socket_connect_timeout=settings.connect_seconds,
                 retry=AsyncRetry(NoBackoff(), 0),
             )
         )
         self._tag = settings.tag
         self._breaker = Breaker(clock)
+        self._away = False
 
     async def read(self, user_key: bytes) -> bytes | None:
         """Return the packed history of a shopper, or None; raises HistoryUnavailable."""
@@ -223,8 +260,15 @@ class RedisHistoryReader:
             values = await self._redis.mget([self._tag + key.hex() for key in user_keys])
         except (redis.RedisError, OSError) as problem:
             self._breaker.failed()
-            raise HistoryUnavailable(f"Redis: {problem}") from problem
+            unavailable = _unavailable(problem)
+            if not self._away:
+                log.warning("history_unavailable", problem=str(unavailable))
+            self._away = True
+            raise unavailable from problem
         self._breaker.succeeded()
+        if self._away:
+            log.info("history_available_again")
+        self._away = False
         return [
             kept.packed_or_problem(value if isinstance(value, bytes) else None) for value in values
         ]

@@ -35,6 +35,7 @@ class KafkaSettings:
             moves no partition, and an end is noticed only after it. Needs a `member` that is the
             same at each start.
         timeout_seconds: how long one append, commit or look-up may take before LogUnavailable.
+        connect_seconds: how long a new connection is tried for; never longer than a call.
         session_timeout_seconds: a member silent for so long is replaced.
         poll_interval_seconds: a member that does not poll for so long is replaced.
         transaction_timeout_seconds: the cluster drops a transaction left open for so long.
@@ -52,6 +53,7 @@ class KafkaSettings:
     member: str = ""
     static: bool = False
     timeout_seconds: float = 10.0
+    connect_seconds: float = 10.0
     session_timeout_seconds: float = 10.0
     poll_interval_seconds: float = 120.0
     transaction_timeout_seconds: float = 10.0
@@ -67,7 +69,7 @@ class KafkaSettings:
             "bootstrap_servers": self.bootstrap_servers.split(","),
             "security_protocol": self.security_protocol,
             "request_timeout_ms": self.timeout_ms,
-            "bootstrap_timeout_ms": self.timeout_ms,
+            "bootstrap_timeout_ms": min(self.timeout_ms, round(self.connect_seconds * 1_000)),
             # A broker that comes back is noticed within a second, not within half a minute.
             "reconnect_backoff_max_ms": 1_000,
         }

@@ -60,6 +60,14 @@ def test_only_the_composition_root_reads_the_environment():
     assert not [path for path in inside if reading.search(path.read_text())]
 
 
+def test_nothing_that_decides_a_reward_reads_the_history_store():
+    deciding = [path for room in ("rewards", "trainer") for path in tracked(f"{room}/*.py")]
+    kept_elsewhere = re.compile(r"^\s*(from|import) (redis|projections\.history)", re.M)
+
+    assert deciding
+    assert not [path for path in deciding if kept_elsewhere.search(path.read_text())]
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_links_lead_somewhere(document: str):
     targets = re.findall(r"\]\(([^)#]+)", (ROOT / document).read_text())

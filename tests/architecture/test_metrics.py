@@ -8,7 +8,7 @@ PROCESSES = ("service", "aggregate", "train", "console")
 UNITS = {
     "seconds", "bytes", "records", "banners", "points", "nats", "products", "versions", "total",
     "version", "offset", "share", "weight", "rate", "norm", "loss", "banner", "spread", "refused",
-    "corrections",
+    "corrections", "spooling",
 }  # fmt: skip
 IDENTIFYING = re.compile(r"(^|_)(user|product|recommendation|event|order|unit|session)(_id)?$")
 

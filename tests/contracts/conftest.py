@@ -14,7 +14,7 @@ from tests.contracts.logs import Installation
 from tests.servers import KafkaBroker
 
 
-@pytest.fixture(params=["local", "local with 4 partitions", "kafka"])
+@pytest.fixture(params=["local", "local with 4 partitions", "spooled", "kafka"])
 def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Installation]:
     with ExitStack() as opened:
         if request.param == "kafka":
@@ -30,13 +30,15 @@ def installation(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ins
             assert isinstance(log, KafkaLog)
             log.ensure_topics()
         else:
-            partitions = 1 if request.param == "local" else 4
+            partitions = 4 if request.param == "local with 4 partitions" else 1
             description = {
-                "adapter": "local",
+                "adapter": "spooled" if request.param == "spooled" else "local",
                 "path": str(tmp_path / "log"),
                 "partitions": partitions,
             }
-            made = Installation(json.dumps(description), 20 if partitions == 1 else 5, opened)
+            made = Installation(
+                json.dumps(description), 20 if request.param == "local" else 5, opened
+            )
         yield made
 
 

@@ -28,6 +28,14 @@ def open_log(description: str, clock: Callable[[], int] = now_ms) -> Log:
         count = found["partitions"]
         topics = ("events", "inbox", "aggregate.state")
         return LocalLog(Path(found["path"]), clock=clock, partitions=dict.fromkeys(topics, count))
+    if found["adapter"] == "spooled":
+        from streams.spooled import Spool, SpooledLog
+
+        under = open_log(json.dumps(found | {"adapter": "local"}), clock)
+        spool = Spool(Path(found["path"]).with_name("spool"), limit_bytes=10**6)
+        spooled = SpooledLog(under, spool)
+        spooled.start()
+        return spooled
     from streams.kafka import KafkaLog, KafkaSettings, StateFolder
 
     return KafkaLog(

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,12 +160,8 @@ def test_a_wrong_password_says_so_without_saying_it(tmp_path: Path) -> None:
         server.kill()
 
 
-def test_an_emptied_redis_is_filled_again_with_the_same_bytes(
-    own_redis: RedisServer, tmp_path: Path
-) -> None:
-    log = LocalLog(tmp_path / "log.sqlite", clock=lambda: 1_000)
-    store = RedisHistoryStore(RedisSettings(own_redis.url))
-    projector = HistoryProjector(
+def projector_of(log: LocalLog, store: RedisHistoryStore) -> HistoryProjector:
+    return HistoryProjector(
         log,
         store,
         clock=lambda: 1_000,
@@ -172,20 +169,102 @@ def test_an_emptied_redis_is_filled_again_with_the_same_bytes(
         metrics=HistoryMetrics(CollectorRegistry()),
         poll_seconds=0,
     )
+
+
+def follow(projector: HistoryProjector) -> None:
+    idle = 0
+    while idle < 3:
+        idle = 0 if projector.step() else idle + 1
+
+
+def test_a_redis_that_is_slow_costs_histories_for_a_while_and_never_an_answer(
+    own_redis: RedisServer,
+) -> None:
+    store = RedisHistoryStore(RedisSettings(own_redis.url))
+    store.apply({ANN: value([1])}, {EVENTS: 1}, since={})
+    store.close()
+    operator = redis.Redis.from_url(own_redis.url)
+
+    async def ask() -> tuple[list[bool], float]:
+        reader = RedisHistoryReader(
+            RedisSettings(own_redis.url), clock=lambda: time.monotonic_ns() // 1_000_000
+        )
+        assert await reader.read(ANN) is not None
+        operator.client_pause(1_000)  # milliseconds, for every command
+        found: list[bool] = []
+        slowest = 0.0
+        until = time.monotonic() + 10
+        while time.monotonic() < until and (not found or not found[-1]):
+            begun = time.monotonic()
+            try:
+                found.append(await reader.read(ANN) is not None)
+            except HistoryUnavailable:
+                found.append(False)
+            slowest = max(slowest, time.monotonic() - begun)
+            await asyncio.sleep(0.01)
+        await reader.close()
+        return found, slowest
+
+    found, slowest = asyncio.run(ask())
+    operator.close()
+
+    assert not found[0]
+    assert found[-1], "the histories are back by themselves"
+    assert slowest < 0.5
+
+
+def test_a_redis_that_takes_no_writes_is_read_and_caught_up_with_later(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    log = LocalLog(tmp_path / "log.sqlite", clock=lambda: 1_000)
+    settings = RedisSettings(own_redis.url)
+    store = RedisHistoryStore(settings)
+    projector = projector_of(log, store)
+    for number in range(10):
+        log.append("events", [Message(ANN, encode(purchase(ANN, number)))])
+    follow(projector)
+    before = store.load([ANN])
+    operator = redis.Redis.from_url(own_redis.url)
+    operator.replicaof("127.0.0.1", str(free_ports(1)[0]))  # a replica, of nobody: read-only
+    log.append("events", [Message(ANN, encode(purchase(ANN, 10)))])
+
+    with pytest.raises(HistoryUnavailable, match="QUINTET_REDIS_URL must name the one"):
+        follow(projector)
+    adapter = Adapter(
+        lambda: RedisHistoryStore(settings),
+        lambda: RedisHistoryReader(settings, clock=lambda: 0),
+    )
+    assert store.load([ANN]) == before
+    assert read(adapter, ANN) != [None]
+
+    operator.replicaof("NO", "ONE")
+    operator.close()
+    follow(projector)
+    projector.close()
+    other_store = RedisHistoryStore(RedisSettings(own_redis.url, prefix="rebuilt"))
+    rebuilt = projector_of(log, other_store)
+    follow(rebuilt)
+    assert store.load([ANN]) == other_store.load([ANN]) != before
+    for each in (rebuilt, store, other_store, log):
+        each.close()
+
+
+def test_an_emptied_redis_is_filled_again_with_the_same_bytes(
+    own_redis: RedisServer, tmp_path: Path
+) -> None:
+    log = LocalLog(tmp_path / "log.sqlite", clock=lambda: 1_000)
+    store = RedisHistoryStore(RedisSettings(own_redis.url))
+    projector = projector_of(log, store)
     for number in range(40):
         user = ANN if number % 3 else BOB
         log.append("events", [Message(user, encode(purchase(user, number)))])
 
-    def follow() -> dict[bytes, bytes]:
-        idle = 0
-        while idle < 3:
-            idle = 0 if projector.step() else idle + 1
-        return store.load([ANN, BOB])
-
-    before = follow()
+    follow(projector)
+    before = store.load([ANN, BOB])
     with redis.Redis.from_url(own_redis.url) as operator:
         operator.flushall()
-    after = follow()
+    follow(projector)
+    after = store.load([ANN, BOB])
 
     assert len(before) == 2
     assert after == before

@@ -296,6 +296,8 @@ def make_shop(tmp_path: Path) -> Iterator:
         )
         shop = Shop(service, log, histories, clock, registry, folder)
         made.append(shop)
+        if service.spooled is not None:
+            service.spooled.start()
         service.appender.start()
         if products:
             shop.sell(*(product(number) for number in range(products)))
@@ -307,6 +309,8 @@ def make_shop(tmp_path: Path) -> Iterator:
     for shop in made:
         shop.service.watcher.stop()
         shop.service.appender.stop()
+        if shop.service.spooled is not None:
+            shop.service.spooled.stop()
         shop.log.close()
 
 

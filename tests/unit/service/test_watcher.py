@@ -12,6 +12,7 @@ from policy.architecture import expected_shapes
 from policy.errors import RegistryHeld, SnapshotRejected, SnapshotUnreadable
 from policy.registry import Registry
 from projections.catalogue import CatalogueProjection
+from projections.kept_products import KeptProducts
 from schemas.codec import decode_announcement, encode
 from schemas.policies import Live
 from schemas.products import Product, ProductRemoved, ProductUpserted
@@ -95,11 +96,11 @@ class Waking:
 class Ring:
     """A watcher over an embedded log and a shelf of snapshots."""
 
-    def __init__(self, folder) -> None:
+    def __init__(self, folder, *, log: str = "log.sqlite") -> None:
         self.reachable = True
         self.polls_before_the_first = 0
         self.after_end_offsets = lambda: None
-        self.log = LocalLog(folder / "log.sqlite", clock=lambda: NOW_MS)
+        self.log = LocalLog(folder / log, clock=lambda: NOW_MS)
         self.shelf = Shelf()
         self.metrics = Metrics(CollectorRegistry())
         self.swaps = 0
@@ -112,6 +113,7 @@ class Ring:
             self,
             clock=lambda: NOW_MS,
             metrics=self.metrics,
+            kept=KeptProducts(folder / "catalogue.db"),
             after_swap=self._swapped,
             monotonic=lambda: self.seconds,
         )
@@ -411,6 +413,83 @@ def test_weights_are_swapped_while_the_log_is_away_and_announced_when_it_is_back
     ring.reachable = True
     ring.watcher.step()
     assert [told.kind for told in ring.told()] == ["served"]
+
+
+def restarted(ring, folder, **options):
+    """Return a ring whose watcher begins again with the same folder and shelf."""
+    ring.watcher.stop()
+    again = Ring(folder, **options)
+    again.shelf = ring.shelf
+    again.watcher = Watcher(
+        again.behaviour,
+        ring.shelf,
+        again,
+        clock=lambda: NOW_MS,
+        metrics=again.metrics,
+        kept=KeptProducts(folder / "catalogue.db"),
+    )
+    return again
+
+
+def test_promise_6_a_server_that_starts_without_the_log_serves_what_it_knew_last(ring, tmp_path):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.watcher.step()
+    ring.sell(6, 9)
+    ring.watcher.step()
+
+    again = restarted(ring, tmp_path)
+    again.reachable = False
+    again.watcher.step()
+
+    assert again.behaviour.ready
+    assert again.state.catalogue.row_of == ring.state.catalogue.row_of
+    assert again.state.catalogue.fragments == ring.state.catalogue.fragments
+    again.watcher.step()
+    assert len(again.state.catalogue) == 9
+
+    ring.sell(9, 12)
+    again.reachable = True
+    again.watcher.step()
+    assert len(again.watcher._followed.current) == 12
+    again.watcher.stop()
+    again.log.close()
+
+
+def test_what_this_machine_knew_is_dropped_where_the_log_holds_other_products(ring, tmp_path):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.watcher.step()
+
+    other = restarted(ring, tmp_path, log="another.sqlite")
+    other.sell(20, 26)
+    other.watcher.step()
+    assert list(other.state.catalogue.row_of) == [f"p{n}" for n in range(6)]
+    assert other.watcher.step()
+
+    assert list(other.state.catalogue.row_of) == [f"p{n}" for n in range(20, 26)]
+    assert other.state.behaviour.policy.products == 6
+    kept = KeptProducts(tmp_path / "catalogue.db")
+    assert len(kept.load()) == 6
+    assert b"p20" in kept.load()[0].value
+    other.watcher.stop()
+    other.log.close()
+
+
+def test_what_this_machine_knew_is_dropped_where_the_log_is_empty(ring, tmp_path):
+    ring.shelf.put(1)
+    ring.shelf.point(1)
+    ring.watcher.step()
+
+    other = restarted(ring, tmp_path, log="another.sqlite")
+    other.watcher.step()
+    assert other.behaviour.ready
+    other.watcher.step()
+
+    assert len(other.state.catalogue) == 0
+    assert not other.behaviour.ready
+    other.watcher.stop()
+    other.log.close()
 
 
 @pytest.fixture
