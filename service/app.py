@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 from fastapi import FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -52,7 +52,8 @@ class Dependencies:
         behaviour: what serves, for readiness and the catalogue.
         browser_rules: what events of browsers must keep to.
         api_keys: who may do what.
-        metrics: what is counted, and the registry shown at `/metrics`.
+        metrics: what is counted.
+        exposition: gives the text of `/metrics`.
         secret: keys the pseudonyms.
         clock: milliseconds since 1970.
         entropy: gives so many random bytes.
@@ -69,6 +70,7 @@ class Dependencies:
     browser_rules: BrowserRules
     api_keys: ApiKeys
     metrics: Metrics
+    exposition: Callable[[], bytes]
     secret: bytes
     clock: Callable[[], int]
     entropy: Callable[[int], bytes]
@@ -251,9 +253,8 @@ def _add_health_routes(app: FastAPI, on: Dependencies) -> None:
 
     @app.get("/metrics", **documents.METRICS)
     async def metrics(_: Request) -> Response:
-        return Response(
-            generate_latest(on.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST}
-        )
+        text = await asyncio.to_thread(on.exposition)
+        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
     @app.get("/docs", include_in_schema=False)
     async def docs(_: Request) -> Response:
