@@ -12,6 +12,7 @@ about to promote (a rollback, a new foundation), training goes on from what is l
 moments.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -233,6 +234,7 @@ class Trainer:
         self.metrics.version.set(progress.parent)
         self.metrics.offset.set(offset)
         self.metrics.update_seconds.observe(time.monotonic() - started)
+        _tell(examples, progress, outcome)
 
     def _publish(
         self,
@@ -393,6 +395,15 @@ class Trainer:
             foundation=manifest.foundation,
             catalogue_version=catalogue.version,
         )
+
+
+def _tell(examples: Sequence[Example], progress: Progress, outcome: str) -> None:
+    """Log what became of a batch and, for those who follow a banner, what was in it."""
+    said = log.bind(version=progress.parent, offset=progress.offset, outcome=outcome)
+    said.info("batch_learned", banners=len(examples))
+    if log.is_enabled_for(logging.DEBUG):
+        ids = [example.reward.recommendation_id for example in examples]
+        said.debug("banners_learned", recommendation_ids=ids)
 
 
 def _causes_ms(examples: Sequence[Example]) -> tuple[int, ...]:
