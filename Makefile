@@ -7,10 +7,10 @@ WORLD ?= grocer
 DATA_DIR ?= quintet-data/$(WORLD)
 ROOMS := schemas streams policy projections service rewards trainer evidence console simulator evaluation cli load
 
-.PHONY: help setup system demo test check bench learn schemas lock clean
+.PHONY: help setup system demo test check bench learn schemas dashboards lock clean
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 .venv/ready: pyproject.toml requirements.lock deploy/setup.sh
 	@bash deploy/setup.sh
@@ -18,7 +18,7 @@ help: ## what can be made
 
 setup: .venv/ready ## fill .venv with Quintet and everything it needs
 
-system: ## the Debian packages that tests need: Redis, Java and Maven for Kafka, Chromium
+system: ## the Debian packages that tests need: Redis, Java and Maven for Kafka, Chromium, Prometheus
 	@bash deploy/setup-system.sh
 
 demo: setup ## the whole ring with live shoppers: [WORLD=grocer|synthetic|aisles] [BANNERS=20000] [REPORT=report.json]
@@ -44,6 +44,9 @@ learn: setup ## what must hold of the policy, played against its rivals without 
 
 schemas: setup ## write the JSON Schema of every message
 	$(PYTHON) -m schemas
+
+dashboards: setup ## write Grafana's dashboards from deploy/dashboards
+	$(PYTHON) -m deploy.dashboards
 
 lock: setup ## pin every dependency with its hash
 	.venv/bin/uv pip compile -q pyproject.toml --all-extras --generate-hashes --no-header \

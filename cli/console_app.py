@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from cli import wiring
 from cli.clock import now_ms
 from cli.demo_marker import read_marker
+from cli.process_metrics import ProcessMetrics
 from cli.settings import Settings
 from console.app import ConsoleParts, create_app
 from console.audit import AuditSettings
@@ -69,6 +70,8 @@ class CatalogueFollower:
 
 def console_app(settings: Settings, events: Log) -> FastAPI:
     """Return the console over a log; its threads live as long as the app."""
+    metrics = CollectorRegistry()
+    ProcessMetrics("console", settings.data_dir, metrics)
     registry = wiring.open_registry(settings)
     catalogue = CatalogueFollower(events)
     horizon = settings.attribution_window_seconds + settings.lateness_seconds
@@ -92,7 +95,7 @@ def console_app(settings: Settings, events: Log) -> FastAPI:
             shoppers=read_marker(settings.data_dir).shoppers,
             audit=audit,
         ),
-        metrics_registry=CollectorRegistry(),
+        metrics_registry=metrics,
     )
     app.router.lifespan_context = _beside(follower, catalogue)
     return app

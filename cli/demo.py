@@ -23,7 +23,7 @@ from cli.demo_marker import DemoMarker, claim
 from cli.errors import CommandFailed
 from cli.locks import exclusive
 from cli.output import Output, table
-from cli.process_file import described, forget
+from cli.process_file import find, forget
 from cli.settings import Settings
 from cli.supervisor import Supervisor, stop_on_signals
 from cli.worlds import open_world
@@ -183,8 +183,8 @@ class Demo:
         awaited: dict[str, Callable[[], bool]] = {
             "serve": lambda: _answers(f"{self._url(self.settings.port)}/readyz"),
             "console": lambda: _answers(f"{self._url(self.settings.console_port)}/readyz"),
-            "aggregate": lambda: described(self.settings.data_dir, "aggregate") is not None,
-            "train": lambda: described(self.settings.data_dir, "train") is not None,
+            "aggregate": lambda: find(self.settings.data_dir, "aggregate") is not None,
+            "train": lambda: find(self.settings.data_dir, "train") is not None,
         }
         deadline = time.monotonic() + READY_SECONDS
         for name, ready in awaited.items():

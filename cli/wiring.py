@@ -23,6 +23,8 @@ from streams.port import Log
 from streams.topics import TOPICS
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
     from projections.history.redis import RedisSettings
     from service.wiring import ServiceSettings
     from streams.kafka import KafkaLog
@@ -132,15 +134,18 @@ def open_registry(settings: Settings) -> Registry:
     return Registry(settings.data_dir / "registry", clock=now_ms)
 
 
-def history_reader(settings: Settings) -> HistoryReader:
+def history_reader(settings: Settings, metrics: "CollectorRegistry") -> HistoryReader:
     """Return what the service reads a shopper's history from."""
+    from projections.history.metrics import HistoryReadMetrics
+
+    measured = HistoryReadMetrics(metrics)
     if settings.history == "redis":
         from projections.history.redis import RedisHistoryReader
 
-        return RedisHistoryReader(_redis(settings), clock=now_ms)
+        return RedisHistoryReader(_redis(settings), clock=now_ms, metrics=measured)
     from projections.history.sqlite import SqliteHistoryReader
 
-    return SqliteHistoryReader(_history_file(settings))
+    return SqliteHistoryReader(_history_file(settings), metrics=measured)
 
 
 def history_store(settings: Settings) -> HistoryStore:

@@ -70,7 +70,7 @@ def create_app(
     app = FastAPI(title="Quintet console", docs_url=None, redoc_url=None)
     access = Access(settings.keys)
     metrics = ConsoleMetrics(metrics_registry)
-    metrics_registry.register(RingCollector(lambda: parts.follower.view))
+    metrics_registry.register(RingCollector(lambda: parts.follower.view, parts.operations.live))
     handle_problems(app)
     app.add_middleware(Watch, metrics=metrics, headers=security_headers(settings.service_url))
     assets = Assets(settings.service_url)

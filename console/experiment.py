@@ -5,11 +5,13 @@ same records in the same order give the same report.
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
 
 from console.audit import Audit, AuditSettings, Counts
+from console.coverage import Coverage, Shown
 from console.curve import Curve
 from console.freshness import Freshness, Quantiles
 from console.generations import Generations
@@ -87,6 +89,7 @@ class Experiment:
         self.freshness = Freshness()
         horizon_ms = settings.horizon_seconds * 1000
         self._arms = {"policy": ArmUnits(horizon_ms), "control": ArmUnits(horizon_ms)}
+        self._shown = {arm: Shown() for arm in self._arms}
         self._settled = Generations[_Settled](horizon_ms)
         self._duplicates = 0
         self._unreadable = 0
@@ -117,6 +120,7 @@ class Experiment:
         if before is None:
             ordinal = self.curve.settle(reward.arm, after, reward.settled_at_ms)
             arm.add(reward.unit, banners=1, reward=after, now_ms=appended_at_ms)
+            self._shown[reward.arm].add(reward.rows)
         else:
             ordinal = before.ordinal
             self.curve.correct(reward.arm, ordinal, after - change, after)
@@ -137,6 +141,11 @@ class Experiment:
             duplicates=self._duplicates,
             unreadable=self._unreadable,
         )
+
+    def coverage(self) -> Mapping[str, Coverage]:
+        """Return what the newest banners showed, by arm; an arm without banners is left out."""
+        found = {arm: shown.coverage() for arm, shown in self._shown.items()}
+        return {arm: coverage for arm, coverage in found.items() if coverage is not None}
 
 
 def _arm(sums: ArmSums) -> ArmReport:

@@ -4,11 +4,12 @@ Requests read one immutable object; nothing is locked and nothing waits for the 
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
+from console.coverage import Coverage
 from console.curve import Point
 from console.experiment import Experiment, Report
 from streams.errors import LogError
@@ -31,15 +32,23 @@ class View:
         curve: the learning curve.
         caught_up: True once everything that was in the log at the start has been read.
         read_at_ms: when it was made.
+        coverage: what the newest banners showed, by arm.
     """
 
-    __slots__ = ("caught_up", "curve", "read_at_ms", "report")
+    __slots__ = ("caught_up", "coverage", "curve", "read_at_ms", "report")
 
     def __init__(
-        self, report: Report, curve: Sequence[Point], *, caught_up: bool, read_at_ms: int
+        self,
+        report: Report,
+        curve: Sequence[Point],
+        *,
+        caught_up: bool,
+        read_at_ms: int,
+        coverage: Mapping[str, Coverage] | None = None,
     ) -> None:
         self.report, self.curve = report, curve
         self.caught_up, self.read_at_ms = caught_up, read_at_ms
+        self.coverage = coverage or {}
 
 
 class Follower:
@@ -101,7 +110,13 @@ class Follower:
         due = now - self.view.read_at_ms >= self._refresh_ms
         if self._changed and (due or caught_up != self.view.caught_up):
             report, curve = self._experiment.report(), self._experiment.curve.points()
-            self.view = View(report, curve, caught_up=caught_up, read_at_ms=now)
+            self.view = View(
+                report,
+                curve,
+                caught_up=caught_up,
+                read_at_ms=now,
+                coverage=self._experiment.coverage(),
+            )
             self._changed = False
 
     def run(self, stop: threading.Event) -> None:

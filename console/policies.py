@@ -100,6 +100,14 @@ class Operations:
     def __init__(self, registry: Registry, log: Log, *, clock: Callable[[], int]) -> None:
         self._registry, self._log, self._clock = registry, log, clock
 
+    def live(self) -> Live | None:
+        """Return the live pointer; None before the first snapshot.
+
+        Raises:
+            PolicyError: it cannot be read.
+        """
+        return self._registry.live()
+
     def page(self, *, start: int, size: int) -> PolicyPage:
         """Return one page of versions, newest first."""
         live = self._registry.live()

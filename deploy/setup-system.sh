@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs the system packages Quintet's tests need and this machine lacks: Redis, Java and Maven for
-# the Kafka broker, openssl, Chromium. Debian and Ubuntu, as root or with passwordless sudo. Quintet itself
+# the Kafka broker, openssl, Chromium, Prometheus. Debian and Ubuntu, as root or with passwordless
+# sudo. Quintet itself
 # runs without them, so this never fails: it says what is missing and which tests that skips.
 set -uo pipefail
 
@@ -25,6 +26,7 @@ want java openjdk-17-jre-headless default-jre-headless
 want mvn maven
 want openssl openssl
 want chromium chromium chromium-browser
+want promtool prometheus
 [ ${#wanted[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then
@@ -58,7 +60,7 @@ if [ ${#packages[@]} -gt 0 ]; then
   output=$("${root[@]}" env DEBIAN_FRONTEND=noninteractive \
     apt-get install -y -q --no-install-recommends "${packages[@]}" 2>&1) \
     || warn "apt-get install failed: $(tail -n 3 <<<"$output")"
-  # Debian starts a Redis of its own with the package; tests start theirs on a port of their own.
+  # Debian starts a Redis and a Prometheus of its own; tests start theirs on ports of their own.
 fi
 left=$(missing | paste -sd ' ')
 [ -z "$left" ] || warn "some tests will be skipped without: $left"

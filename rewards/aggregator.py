@@ -9,8 +9,9 @@ When the log refuses (fenced, unavailable) everything since the last commit is d
 consumer is made and state is loaded again, so no reward is lost or made twice.
 """
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -27,8 +28,8 @@ from schemas import codec
 from schemas.events import Tick
 from schemas.identity import ROUTING_KEY_BYTES
 from streams.errors import Fenced, LogError, LogUnavailable
-from streams.port import Consumer, Log, Message, Partition, Record, partition_of
-from streams.topics import EVENTS
+from streams.port import Consumer, Log, Message, Output, Partition, Record, partition_of
+from streams.topics import EVENTS, REWARDS
 
 log = structlog.get_logger(__name__)
 
@@ -193,6 +194,8 @@ class Aggregator:
         self._crash_point("after_commit")
         for done in finished.values():
             self.metrics.committed(done.tally)
+        if log.is_enabled_for(logging.DEBUG):
+            _tell(output for done in finished.values() for output in done.outputs)
         self.metrics.observe(
             {partition.number: work.rewards for partition, work in self._owned.items()}
         )
@@ -238,6 +241,20 @@ class Aggregator:
         if consumer is not None:
             with suppress(LogError):
                 consumer.close()
+
+
+def _tell(outputs: Iterable[Output]) -> None:
+    """Log every reward of a commit, by the id under which its banner is known everywhere."""
+    for output in outputs:
+        if output.topic == REWARDS.name:
+            reward = codec.decode_reward(output.value)
+            log.debug(
+                "banner_rewarded",
+                recommendation_id=reward.recommendation_id,
+                revision=reward.revision,
+                points=reward.reward,
+                policy_version=reward.policy_version,
+            )
 
 
 @cache

@@ -1,11 +1,18 @@
 """What the aggregator counts. Counters move when a commit succeeded, so they equal the table."""
 
-from collections import Counter as Tally
 from collections.abc import Mapping
+from itertools import product
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from rewards.absorption import Outcome
 from rewards.settlement import PartitionRewards
+from schemas.events import Arm, Event, Tick
+
+FAULTS: Final = ("not_json", "schema", "version", "tombstone")
+"""Why a record cannot be read."""
+_TYPES: Final = [each.__struct_config__.tag for each in get_args(Event) if each is not Tick]
 
 
 class AggregatorMetrics:
@@ -17,6 +24,8 @@ class AggregatorMetrics:
     unattributed (no banner known so far that it could reward); forged (another user's banner, or a
     product the banner did not show); erased (names a banner of an erased user).
 
+    Children with known labels are there from the start: a first dead letter is an increase then.
+
     Args:
         registry: where they are registered.
     """
@@ -24,14 +33,20 @@ class AggregatorMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.events = Counter(
             "aggregate_events_total",
-            "Events by what became of them",
-            ["outcome"],
+            "Events by type and by what became of them",
+            ["type", "outcome"],
             registry=registry,
         )
         self.rewards = Counter(
             "aggregate_rewards_total",
-            "Rewards emitted: settlements (revision 0) and corrections",
-            ["kind"],
+            "Rewards emitted, by arm: settlements (revision 0) and corrections",
+            ["kind", "arm"],
+            registry=registry,
+        )
+        self.points = Counter(
+            "aggregate_reward_points_total",
+            "Points that rewards added to an arm (earned) or took back (withdrawn)",
+            ["change", "arm"],
             registry=registry,
         )
         self.dead_letters = Counter(
@@ -64,25 +79,34 @@ class AggregatorMetrics:
             ["partition"],
             registry=registry,
         )
+        for labels in product(_TYPES, get_args(Outcome)):
+            self.events.labels(*labels)
+        for arm in get_args(Arm):
+            for kind, change in (("settlement", "earned"), ("correction", "withdrawn")):
+                self.rewards.labels(kind, arm)
+                self.points.labels(change, arm)
+        for reason in FAULTS:
+            self.dead_letters.labels(reason)
         self.lag = Gauge(
             "aggregate_lag_records",
             "Records of the owned partitions that are not committed",
             registry=registry,
         )
 
-    def committed(self, tally: Tally[tuple[str, str]]) -> None:
+    def committed(self, tally: Mapping[tuple[str, ...], float]) -> None:
         """Add what a commit made durable.
 
         Args:
-            tally: counts by (`events`, `rewards` or `dead_letters`, label).
+            tally: amounts by (`events`, `rewards`, `points` or `dead_letters`, label, ...).
         """
         families = {
             "events": self.events,
             "rewards": self.rewards,
+            "points": self.points,
             "dead_letters": self.dead_letters,
         }
-        for (family, label), count in sorted(tally.items()):
-            families[family].labels(label).inc(count)
+        for (family, *labels), amount in sorted(tally.items()):
+            families[family].labels(*labels).inc(amount)
 
     def observe(self, owned: Mapping[int, PartitionRewards]) -> None:
         """Show the state of the owned partitions, by partition number."""

@@ -1,6 +1,6 @@
 """The work on one owned partition since the last commit: records in, outputs and state out."""
 
-from collections import Counter as Tally
+from collections import defaultdict
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
@@ -15,6 +15,8 @@ from streams.port import Output, Partition, Record, StateChange
 from streams.topics import REWARDS
 
 READER: Final = "aggregate"
+Tally = defaultdict[tuple[str, ...], float]
+"""Amounts for the metrics by family and labels."""
 
 
 class Finished(NamedTuple):
@@ -24,13 +26,13 @@ class Finished(NamedTuple):
         next_offset: of the first record that is not folded.
         outputs: rewards and dead letters, in the order of the records that caused them.
         state: changed state entries.
-        tally: counts for the metrics by (family, label).
+        tally: amounts for the metrics, see `AggregatorMetrics.committed`.
     """
 
     next_offset: int
     outputs: list[Output]
     state: list[StateChange]
-    tally: Tally[tuple[str, str]]
+    tally: Tally
 
 
 class PartitionWork:
@@ -59,7 +61,7 @@ class PartitionWork:
         self._partition = partition
         self._next_offset: int | None = None
         self._outputs: list[Output] = []
-        self._tally: Tally[tuple[str, str]] = Tally()
+        self._tally: Tally = defaultdict(float)
 
     def fold(self, record: Record) -> None:
         """Advance stream time, settle what is due, apply the record or bury it."""
@@ -75,10 +77,10 @@ class PartitionWork:
             return
         if record.key is None or len(record.key) != ROUTING_KEY_BYTES:
             # It names nobody, so there is no banner it could reward.
-            self._tally["events", "unattributed"] += 1
+            self._tally["events", _type(event), "unattributed"] += 1
             return
         outcome, rewards = self.rewards.apply(record.key, event, record.appended_at_ms)
-        self._tally["events", outcome] += 1
+        self._tally["events", _type(event), outcome] += 1
         self._emit(rewards)
 
     def finish(self) -> Finished | None:
@@ -88,13 +90,16 @@ class PartitionWork:
         state = [StateChange(self._partition, *change) for change in self.rewards.changes()]
         finished = Finished(self._next_offset, self._outputs, state, self._tally)
         self.position = self._next_offset
-        self._next_offset, self._outputs, self._tally = None, [], Tally()
+        self._next_offset, self._outputs, self._tally = None, [], defaultdict(float)
         return finished
 
     def _emit(self, rewards: list[Keyed]) -> None:
         for key, reward in rewards:
             self._outputs.append(Output(REWARDS.name, key, codec.encode(reward)))
-            self._tally["rewards", "correction" if reward.revision else "settlement"] += 1
+            kind, points = "correction" if reward.revision else "settlement", sum(reward.delta)
+            change = "earned" if points >= 0 else "withdrawn"
+            self._tally["rewards", kind, reward.arm] += 1
+            self._tally["points", change, reward.arm] += abs(points)
 
 
 def _readable(record: Record) -> Event:
@@ -104,6 +109,10 @@ def _readable(record: Record) -> Event:
     ):
         raise SchemaError("the message key is not the routing key of its recommendation_id")
     return event
+
+
+def _type(event: Event) -> str:
+    return str(event.__struct_config__.tag)
 
 
 def _fault(record: Record, problem: SchemaError) -> str:

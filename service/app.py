@@ -1,14 +1,16 @@
 """The HTTP contract as a FastAPI app: who may call, what is read, what is answered."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
+import structlog
 from fastapi import FastAPI
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -31,6 +33,7 @@ from service.recommendation import Recommender
 from service.routes import ByteRoute, JsonBytes, Measured
 from streams.port import Message
 
+log = structlog.get_logger(__name__)
 _BREATH: Final = 100
 """Events judged before other requests get a turn."""
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
@@ -52,7 +55,8 @@ class Dependencies:
         behaviour: what serves, for readiness and the catalogue.
         browser_rules: what events of browsers must keep to.
         api_keys: who may do what.
-        metrics: what is counted, and the registry shown at `/metrics`.
+        metrics: what is counted.
+        exposition: gives the text of `/metrics`.
         secret: keys the pseudonyms.
         clock: milliseconds since 1970.
         entropy: gives so many random bytes.
@@ -69,6 +73,7 @@ class Dependencies:
     browser_rules: BrowserRules
     api_keys: ApiKeys
     metrics: Metrics
+    exposition: Callable[[], bytes]
     secret: bytes
     clock: Callable[[], int]
     entropy: Callable[[int], bytes]
@@ -103,19 +108,38 @@ def create_app(dependencies: Dependencies) -> FastAPI:
             CORSMiddleware,
             allow_origins=list(dependencies.cors_origins),
             allow_methods=["GET", "POST"],
-            allow_headers=["authorization", "content-type"],
+            allow_headers=["authorization", "content-type", "traceparent", "x-request-id"],
+            expose_headers=["x-request-id"],
             max_age=600,
         )
     app.add_middleware(Measured, metrics=dependencies.metrics)
     return app
 
 
+class _Named(msgspec.Struct):
+    recommendation_id: str
+
+
+def _ids(request: Request, recommendation_id: str | None) -> dict[str, str | None]:
+    """Return what a request can be followed by: through our log, and through the ring."""
+    return {
+        "request_id": request.scope.get("request_id"),
+        "recommendation_id": recommendation_id,
+    }
+
+
 def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
+    # Asked once: even a line that is not written costs a request something.
+    traced = log.is_enabled_for(logging.DEBUG)
+
     @app.post("/recommend", **documents.RECOMMEND)
     async def recommend(request: Request) -> Response:
         on.api_keys.require(request, api_keys.RECOMMEND)
         body = await bodies.read_body(request, RECOMMEND_BYTES, bodies.JSON)
         answer = await on.recommender.recommend(bodies.decode_recommend(body))
+        if traced:
+            made = msgspec.json.decode(answer, type=_Named)
+            log.debug("recommended", **_ids(request, made.recommendation_id))
         return JsonBytes(answer)
 
     @app.post("/events", **documents.EVENTS)
@@ -127,6 +151,9 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
         messages: list[Message] = []
         for number, event in enumerate(bodies.decode_events(body), start=1):
             verdict = _judged(on, request, event, trusted=trusted)
+            if traced and isinstance(event, EventIn):
+                ids = _ids(request, event.recommendation_id)
+                log.debug("event_judged", type=event.type, outcome=verdict.outcome, **ids)
             messages += verdict.messages
             results.append(EventResult(
                 event_id=event.event_id, outcome=verdict.outcome, reason=verdict.reason
@@ -251,9 +278,8 @@ def _add_health_routes(app: FastAPI, on: Dependencies) -> None:
 
     @app.get("/metrics", **documents.METRICS)
     async def metrics(_: Request) -> Response:
-        return Response(
-            generate_latest(on.metrics.registry), headers={"content-type": CONTENT_TYPE_LATEST}
-        )
+        text = await asyncio.to_thread(on.exposition)
+        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
     @app.get("/docs", include_in_schema=False)
     async def docs(_: Request) -> Response:

@@ -89,6 +89,7 @@ class Appender:
         self._stopping = False
         self._thread: threading.Thread | None = None
         metrics.queue.set_function(self.queued)
+        metrics.log_away.set_function(lambda: float(not self.available))
 
     def queued(self) -> int:
         """Return how many recommendations wait for the log."""

@@ -1,7 +1,14 @@
 """What the service counts: names are a promise to dashboards, ids are never labels."""
 
+from itertools import product
+from typing import Final, get_args
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from schemas.requests import EventType, Outcome
+
+UNREADABLE: Final = "unreadable"
+"""Type of an event that could not be read."""
 _REQUEST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _FRESHNESS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
@@ -9,7 +16,8 @@ _FRESHNESS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.
 class Metrics:
     """The service's metrics, registered with `registry`.
 
-    Children of labels are looked up once: finding one costs more than counting.
+    Children of labels are looked up once: finding one costs more than counting. Those whose labels
+    are known are there from the start, so that the first of them is an increase.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
@@ -85,10 +93,20 @@ class Metrics:
             "Appends refused because the spool, or its disk, was full.",
             registry=registry,
         )
+        self.log_away = Gauge(
+            "service_log_away_state",
+            "1: the log did not take the last append; else 0.",
+            registry=registry,
+        )
         self.swaps = Counter(
             "service_swaps_total",
             "Snapshots that the live pointer named, by what became of them.",
             ("result",),
+            registry=registry,
+        )
+        self.swap_timestamp = Gauge(
+            "service_swap_timestamp_seconds",
+            "When the weights that serve were swapped in; 0: none serve.",
             registry=registry,
         )
         self.policy_version = Gauge(
@@ -103,6 +121,10 @@ class Metrics:
             buckets=_FRESHNESS_SECONDS,
             registry=registry,
         )
+        for labels in product((*get_args(EventType), UNREADABLE), get_args(Outcome)):
+            self.events.labels(*labels)
+        for result in ("swapped", "rejected"):
+            self.swaps.labels(result)
         self._recommended: dict[tuple[str, str], Counter] = {}
         self._requests: dict[tuple[str, str, int], Histogram] = {}
 

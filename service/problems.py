@@ -47,14 +47,14 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     detail: str | None = None
     request_id: str
-    """Names this answer in the service's own log."""
+    """The caller's `X-Request-ID` or trace, or one of ours; in the service's own log too."""
 
 
 def problem(
-    status: int, detail: str | None, headers: Mapping[str, str] | None = None
-) -> tuple[Response, str]:
-    """Return an error's response and its request id."""
-    request_id = secrets.token_hex(8)
+    request: Request, status: int, detail: str | None, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an error's response; the request then has an id, the caller's or a new one."""
+    request_id = request.scope.setdefault("request_id", secrets.token_hex(8))
     try:
         title = HTTPStatus(status).phrase
     except ValueError:
@@ -65,32 +65,36 @@ def problem(
         detail=None if detail is None else detail[:_LONGEST_DETAIL],
         request_id=request_id,
     )
-    return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE), request_id
+    log.debug("request_refused", request_id=request_id, route=_template(request), status=status)
+    return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE)
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     kind = type(error)
-    return problem(STATUS[kind], str(error), _HEADERS.get(kind))[0]
+    return problem(request, STATUS[kind], str(error), _HEADERS.get(kind))
 
 
-async def _http(_: Request, error: Exception) -> Response:
+async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for this type alone
-    return problem(error.status_code, None, error.headers)[0]
+    return problem(request, error.status_code, None, error.headers)
 
 
-async def _disconnected(_: Request, __: Exception) -> Response:
-    return problem(400, "the body was cut short")[0]  # seen by metrics alone
+async def _disconnected(request: Request, __: Exception) -> Response:
+    return problem(request, 400, "the body was cut short")  # seen by metrics alone
 
 
-async def _not_valid(_: Request, error: Exception) -> Response:
+async def _not_valid(request: Request, error: Exception) -> Response:
     # The framework's own answer echoes the input, which may not be serialisable.
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type alone
-    return problem(422, "a parameter of the request is not valid")[0]
+    return problem(request, 422, "a parameter of the request is not valid")
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    response, request_id = problem(500, None)
+    response = problem(request, 500, None)
+    request_id = request.scope["request_id"]
     log.error("request_failed", request_id=request_id, path=_template(request), exc_info=error)
+    # This answer is made outside of every middleware.
+    response.headers["x-request-id"] = request_id
     return response
 
 

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
+from service.request_id import request_id
 
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 _JSON_TYPE: Final = (b"content-type", b"application/json")
@@ -56,7 +57,11 @@ class JsonBytes(Response):
 
 
 class Measured:
-    """ASGI middleware: counts every request by route, method and code, and times it."""
+    """ASGI middleware: counts every request by route, method and code, and times it.
+
+    It also reads the id that a request came with into its scope (`request_id`), and gives the
+    answer the id that stands there in the end.
+    """
 
     def __init__(
         self, app: ASGIApp, *, metrics: Metrics, timer: Callable[[], float] = time.perf_counter
@@ -72,11 +77,16 @@ class Measured:
             return
         started = self._timer()
         code = 500
+        given = request_id(scope["headers"])
+        if given is not None:
+            scope["request_id"] = given
 
         async def observed(message: Message) -> None:
             nonlocal code
             if message["type"] == "http.response.start":
                 code = message["status"]
+                if (named := scope.get("request_id")) is not None:
+                    message["headers"].append((b"x-request-id", named.encode()))
             await send(message)
 
         try:

@@ -156,6 +156,7 @@ class Watcher:
             self._metrics.freshness_seconds.observe(max(now_ms - event_ms, 0) / 1000)
         self._metrics.swaps.labels("swapped").inc()
         self._metrics.policy_version.set(kept.version)
+        self._metrics.swap_timestamp.set(now_ms / 1000)
         self._announcements.append(
             Announcement(
                 kind="served",

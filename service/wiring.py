@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, generate_latest
 
 from policy.registry import Registry
 from projections.catalogue import CatalogueProjection
@@ -94,6 +94,7 @@ def build(
     metrics_registry: CollectorRegistry,
     entropy: Callable[[int], bytes] = os.urandom,
     after_swap: Callable[[], None] = lambda: None,
+    exposition: Callable[[], bytes] | None = None,
 ) -> Service:
     """Return a service over a log, a registry and a history; nothing runs until its app starts.
 
@@ -104,9 +105,10 @@ def build(
         histories: read on every request; closed when the app ends.
         clock: milliseconds since 1970.
         rng: draws the banners; seeded differently in every process.
-        metrics_registry: takes the metrics, and is what `/metrics` shows.
+        metrics_registry: takes the metrics.
         entropy: gives so many random bytes.
         after_swap: called in the watcher's thread after every swap.
+        exposition: gives what `/metrics` shows; None: the metrics of this process.
 
     Raises:
         KeysNotReadable: the API keys of the settings.
@@ -185,6 +187,7 @@ def build(
             clock=clock,
             entropy=entropy,
             cors_origins=settings.cors_origins,
+            exposition=exposition or (lambda: generate_latest(metrics_registry)),
             lifespan=lifespan,
         )
     )

@@ -12,6 +12,7 @@ about to promote (a rollback, a new foundation), training goes on from what is l
 moments.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -60,6 +61,7 @@ class TrainerSettings:
         stale_versions: records drawn by a version further behind are counted as stale.
         poll_records, poll_seconds: of the log.
         retry_seconds: wait when the log or the disk refuses.
+        lag_ms: how often the lag is looked up.
         learner: the recipe.
     """
 
@@ -69,6 +71,7 @@ class TrainerSettings:
     poll_records: int = 512
     poll_seconds: float = 0.2
     retry_seconds: float = 1.0
+    lag_ms: int = 5_000
     learner: LearnerSettings = field(default_factory=LearnerSettings)
 
 
@@ -119,6 +122,7 @@ class Trainer:
         self._crash_point = crash_point
         self._catalogue = FollowedCatalogue(event_log)
         self._work: _Work | None = None
+        self._lag_at_ms = 0
 
     def run(self, stop: threading.Event) -> None:
         """Step until `stop` is set; wait and start again from the checkpoint after a fault."""
@@ -157,7 +161,15 @@ class Trainer:
             example = self._read(work, record)
             if example and work.batch.add(example, record.appended_at_ms):
                 self._close_batch(work, record.offset + 1)
+        self._look_up_lag(work)
         return len(records)
+
+    def _look_up_lag(self, work: _Work) -> None:
+        now_ms = self._clock()
+        if now_ms - self._lag_at_ms >= self.settings.lag_ms:
+            self._lag_at_ms = now_ms
+            end = self._log.end_offsets(REWARDS.name)[_REWARDS]
+            self.metrics.lag.set(max(end - work.progress.offset, 0))
 
     def close(self) -> None:
         """Let go of the log; what is not in a checkpoint is read again at the next step."""
@@ -184,7 +196,9 @@ class Trainer:
             return None
         new = work.seen.add(reward)
         self.metrics.records.labels("trained" if new else "duplicate").inc()
-        if work.progress.parent - reward.policy_version > self.settings.stale_versions:
+        behind = work.progress.parent - reward.policy_version
+        self.metrics.staleness.observe(max(behind, 0))
+        if behind > self.settings.stale_versions:
             self.metrics.stale.inc()
         return example if new else None
 
@@ -220,6 +234,7 @@ class Trainer:
         self.metrics.version.set(progress.parent)
         self.metrics.offset.set(offset)
         self.metrics.update_seconds.observe(time.monotonic() - started)
+        _tell(examples, progress, outcome)
 
     def _publish(
         self,
@@ -235,6 +250,7 @@ class Trainer:
             log.exception("batch_refused", banners=len(examples))
             self._forget_batch(work)
             return progress, "refused"
+        self.metrics.published_timestamp.set(self._clock() / 1000)
         self._crash_point("published")
         promoted, outcome = progress.promoted, "held"
         try:
@@ -379,6 +395,15 @@ class Trainer:
             foundation=manifest.foundation,
             catalogue_version=catalogue.version,
         )
+
+
+def _tell(examples: Sequence[Example], progress: Progress, outcome: str) -> None:
+    """Log what became of a batch and, for those who follow a banner, what was in it."""
+    said = log.bind(version=progress.parent, offset=progress.offset, outcome=outcome)
+    said.info("batch_learned", banners=len(examples))
+    if log.is_enabled_for(logging.DEBUG):
+        ids = [example.reward.recommendation_id for example in examples]
+        said.debug("banners_learned", recommendation_ids=ids)
 
 
 def _causes_ms(examples: Sequence[Example]) -> tuple[int, ...]:

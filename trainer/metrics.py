@@ -30,6 +30,15 @@ class TrainerMetrics:
             "Trained records drawn by a version far behind (their weight stays capped)",
             registry=registry,
         )
+        self.staleness = Histogram(
+            "train_staleness_versions",
+            "Versions between the one that drew a trained banner and the one being updated",
+            buckets=(0, 1, 2, 5, 10, 20, 50, 100, 500),
+            registry=registry,
+        )
+        self.lag = Gauge(
+            "train_lag_records", "Rewards that are not learned from yet", registry=registry
+        )
         self.batches = Counter(
             "train_batches_total",
             "Batches by what became of them",
@@ -42,12 +51,21 @@ class TrainerMetrics:
             buckets=(0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0),
             registry=registry,
         )
+        self.published_timestamp = Gauge(
+            "train_published_timestamp_seconds",
+            "When a version was last published; 0: not since the process started",
+            registry=registry,
+        )
         self.version = Gauge("train_policy_version", "Version last published", registry=registry)
         self.offset = Gauge(
             "train_rewards_offset",
             "Next record of topic rewards to be learned from",
             registry=registry,
         )
+        for outcome in ("trained", "untrainable", "duplicate", "unreadable"):
+            self.records.labels(outcome)
+        for outcome in ("promoted", "held", "refused"):
+            self.batches.labels(outcome)
         self._health = {
             name: Gauge(f"train_health_{name}", meaning, registry=registry)
             for name, meaning in HEALTH.items()

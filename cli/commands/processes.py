@@ -2,8 +2,11 @@
 
 import os
 import threading
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
 import structlog
 import typer
@@ -13,9 +16,12 @@ from cli.clock import now_ms
 from cli.errors import CommandFailed
 from cli.locks import exclusive
 from cli.logs import configure_logs
-from cli.process_file import describe
+from cli.process_file import described, path_of
 from cli.settings import Settings
 from cli.supervisor import Child, Supervisor, stop_on_signals, watch_parent
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
 
 log = structlog.get_logger(__name__)
 ParentPid = Annotated[int | None, typer.Option(hidden=True)]
@@ -25,7 +31,7 @@ RETENTION_EVERY_SECONDS = 3_600.0
 def serve(
     settings: Settings,
     parent_pid: ParentPid = None,
-    share_port: Annotated[bool, typer.Option(hidden=True)] = False,
+    worker: Annotated[Path | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Answer /recommend and take in events; any number of these may run.
 
@@ -34,29 +40,38 @@ def serve(
     """
     wiring.require_loopback_or_keys(settings)
     _begin("serve", settings, parent_pid)
-    if settings.workers > 1 and not share_port:
+    if settings.workers > 1 and worker is None:
         _serve_workers(settings)
         return
     from prometheus_client import CollectorRegistry
 
+    from cli.process_metrics import ProcessMetrics
+    from cli.worker_metrics import WorkersExposition
     from service import server
     from service import wiring as service_wiring
 
-    listener = _listener(lambda: server.listening(settings.host, settings.port, shared=share_port))
+    shared = worker is not None
+    listener = _listener(lambda: server.listening(settings.host, settings.port, shared=shared))
+    metrics = CollectorRegistry()
+    ProcessMetrics("service", settings.data_dir, metrics)
     events = wiring.open_log(settings, member=f"serve-{os.getpid()}", may_be_away=True)
     service = service_wiring.build(
         wiring.service_settings(settings),
         events,
         wiring.open_registry(settings),
-        wiring.history_reader(settings),
+        wiring.history_reader(settings, metrics),
         clock=now_ms,
         # Processes that drew the same numbers would explore the same products.
         rng=wiring.generator(settings, purpose=f"serve-{os.getpid()}"),
-        metrics_registry=CollectorRegistry(),
+        metrics_registry=metrics,
         after_swap=server.settle_heap,
+        exposition=None if worker is None else WorkersExposition(worker, metrics),
     )
+    port = listener.getsockname()[1]
+    shown = _at_port(settings, "serve", port) if worker is None else _beside(worker, metrics)
     try:
-        server.serve(service.app, listener)
+        with shown:
+            server.serve(service.app, listener)
     finally:
         events.close()
 
@@ -65,14 +80,18 @@ def _serve_workers(settings: Settings) -> None:
     """Keep several serving processes on one port; the kernel shares connections among them."""
     os.environ.update(settings.as_environment())
     parent = ["--parent-pid", str(os.getpid())]
-    supervisor = Supervisor(
-        [
-            Child(f"serve-{number}", ["serve", "--share-port", *parent])
-            for number in range(settings.workers)
-        ],
-        stop=_stop_event(),
-    )
-    supervisor.run()
+    with (
+        TemporaryDirectory(prefix="quintet-workers-") as folder,
+        _at_port(settings, "serve", settings.port),
+    ):
+        supervisor = Supervisor(
+            [
+                Child(f"serve-{number}", ["serve", "--worker", f"{folder}/{number}.json", *parent])
+                for number in range(settings.workers)
+            ],
+            stop=_stop_event(),
+        )
+        supervisor.run()
 
 
 def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
@@ -82,6 +101,7 @@ def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
     """
     from prometheus_client import CollectorRegistry
 
+    from cli.process_metrics import ProcessMetrics
     from projections.history.metrics import HistoryMetrics
     from projections.history.projector import HistoryProjector
     from rewards.aggregator import Aggregator
@@ -89,6 +109,7 @@ def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
     _begin("aggregate", settings, parent_pid)
     stop = _stop_event()
     metrics = CollectorRegistry()
+    ProcessMetrics("aggregate", settings.data_dir, metrics)
     with wiring.opened_log(
         settings, member="aggregate", may_be_away=True, keeps_place=True
     ) as events:
@@ -102,17 +123,17 @@ def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
             retention_ms=wiring.retention_ms(settings),
             metrics=HistoryMetrics(metrics),
         )
-        _expose(settings, "aggregate", metrics)
-        _run_loops(
-            {
-                "aggregator": aggregator.run,
-                "history": projector.run,
-                "retention": lambda stop: wiring.keep_trimmed(
-                    events, settings, stop, every_seconds=RETENTION_EVERY_SECONDS
-                ),
-            },
-            stop,
-        )
+        with _exposed(settings, "aggregate", metrics):
+            _run_loops(
+                {
+                    "aggregator": aggregator.run,
+                    "history": projector.run,
+                    "retention": lambda stop: wiring.keep_trimmed(
+                        events, settings, stop, every_seconds=RETENTION_EVERY_SECONDS
+                    ),
+                },
+                stop,
+            )
 
 
 def train(
@@ -123,11 +144,13 @@ def train(
     """Turn rewards into new policies; one of these runs."""
     from prometheus_client import CollectorRegistry
 
+    from cli.process_metrics import ProcessMetrics
     from trainer.loop import Trainer
 
     _begin("train", settings, parent_pid)
     stop = _stop_event()
     metrics = CollectorRegistry()
+    ProcessMetrics("train", settings.data_dir, metrics)
     with (
         exclusive(settings.data_dir / "train.lock", what="`quintet train`"),
         wiring.opened_log(settings, member="train", may_be_away=True) as events,
@@ -140,8 +163,8 @@ def train(
             settings=wiring.trainer_settings(settings, device=device),
             metrics_registry=metrics,
         )
-        _expose(settings, "train", metrics)
-        trainer.run(stop)
+        with _exposed(settings, "train", metrics):
+            trainer.run(stop)
 
 
 def console(settings: Settings, parent_pid: ParentPid = None) -> None:
@@ -153,7 +176,9 @@ def console(settings: Settings, parent_pid: ParentPid = None) -> None:
     _begin("console", settings, parent_pid)
     listener = _listener(lambda: server.listening(settings.host, settings.console_port))
     with wiring.opened_log(settings, member="console", may_be_away=True) as events:
-        server.serve(console_app(settings, events), listener)
+        app = console_app(settings, events)
+        with _at_port(settings, "console", listener.getsockname()[1]):
+            server.serve(app, listener)
 
 
 def _begin(process: str, settings: Settings, parent_pid: int | None) -> None:
@@ -177,13 +202,45 @@ def _listener(listen: Callable[[], Any]) -> Any:  # noqa: ANN401 - a socket of a
         raise CommandFailed(f"cannot listen: {problem}; choose another port or host") from None
 
 
-def _expose(settings: Settings, process: str, metrics: Any) -> None:  # noqa: ANN401 - a registry
+@contextmanager
+def _exposed(settings: Settings, process: str, metrics: "CollectorRegistry") -> Iterator[None]:
     """Serve the metrics of a process without a port of its own, and write down where."""
     from prometheus_client import start_http_server
 
     server, _ = start_http_server(settings.metrics_port, settings.host, metrics)
-    describe(settings.data_dir, process, metrics_port=server.server_port)
     log.info("metrics", port=server.server_port)
+    path = path_of(settings.data_dir, process)
+    try:
+        with described(path, target=_target(settings, server.server_port), job=process):
+            yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def _beside(worker: Path, metrics: "CollectorRegistry") -> Iterator[None]:
+    """Serve the metrics of one of several workers to the others, on a loopback port."""
+    from prometheus_client import start_http_server
+
+    server, _ = start_http_server(0, "127.0.0.1", metrics)
+    try:
+        with described(worker, target=f"127.0.0.1:{server.server_port}", job="serve"):
+            yield
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def _at_port(settings: Settings, process: str, port: int) -> AbstractContextManager[None]:
+    """Write down a process that shows its metrics at the port it answers on."""
+    name = process if process == "console" else f"{process}-{port}"
+    path = path_of(settings.data_dir, name)
+    return described(path, target=_target(settings, port), job=process)
+
+
+def _target(settings: Settings, port: int) -> str:
+    return wiring.url(settings.host, port).removeprefix("http://")
 
 
 def _run_loops(

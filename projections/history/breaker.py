@@ -28,6 +28,11 @@ class Breaker:
         self._failures = 0
         self._next_try_ms = 0
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side failed so often that it is left alone."""
+        return self._failures >= self._limit
+
     def lets_through(self) -> bool:
         """Return whether to try now; of an open breaker the one try is taken by this call."""
         if self._failures < self._limit:

@@ -1,6 +1,22 @@
-"""What the history projector tells Prometheus."""
+"""What the two sides of the history tell Prometheus: who reads it and who keeps it."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+
+
+class HistoryReadMetrics:
+    """A reader's metrics, one object per serving process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.failures = Counter(
+            "service_history_failures_total",
+            "Reads of histories that the store did not answer.",
+            registry=registry,
+        )
+        self.breaker = Gauge(
+            "service_history_breaker_state",
+            "1: the store failed again and again and is left alone for a moment; else 0.",
+            registry=registry,
+        )
 
 
 class HistoryMetrics:

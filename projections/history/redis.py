@@ -23,6 +23,7 @@ from redis.retry import Retry
 from projections.errors import HistoryUnavailable, PositionsMoved
 from projections.history import kept, port
 from projections.history.breaker import Breaker
+from projections.history.metrics import HistoryReadMetrics
 from streams.port import Partition
 
 log = structlog.get_logger(__name__)
@@ -223,9 +224,16 @@ class RedisHistoryReader:
     Args:
         settings: where Redis is.
         clock: milliseconds, never going back.
+        metrics: count failures and show the breaker; None: nobody looks.
     """
 
-    def __init__(self, settings: RedisSettings, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        settings: RedisSettings,
+        *,
+        clock: Callable[[], int],
+        metrics: HistoryReadMetrics | None = None,
+    ) -> None:
         self._redis = redis.asyncio.Redis(
             connection_pool=redis.asyncio.BlockingConnectionPool.from_url(
                 settings.url,
@@ -240,6 +248,9 @@ class RedisHistoryReader:
         self._tag = settings.tag
         self._breaker = Breaker(clock)
         self._away = False
+        self._metrics = metrics
+        if metrics is not None:
+            metrics.breaker.set_function(lambda: float(self._breaker.is_open))
 
     async def read(self, user_key: bytes) -> bytes | None:
         """Return the packed history of a shopper, or None; raises HistoryUnavailable."""
@@ -261,6 +272,8 @@ class RedisHistoryReader:
         except (redis.RedisError, OSError) as problem:
             self._breaker.failed()
             unavailable = _unavailable(problem)
+            if self._metrics is not None:
+                self._metrics.failures.inc()
             if not self._away:
                 log.warning("history_unavailable", problem=str(unavailable))
             self._away = True

@@ -12,6 +12,7 @@ from typing import Final
 
 from projections.errors import HistoryUnavailable, PositionsMoved
 from projections.history import kept, port
+from projections.history.metrics import HistoryReadMetrics
 from streams.port import Partition
 
 _WRITER_WAITS_SECONDS: Final = 10.0
@@ -154,10 +155,12 @@ class SqliteHistoryReader:
 
     Args:
         path: the file; while it does not exist nobody has bought anything.
+        metrics: count failures; None: nobody looks.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, metrics: HistoryReadMetrics | None = None) -> None:
         self._path = path
+        self._metrics = metrics
         self._opened: sqlite3.Connection | None = None
 
     async def read(self, user_key: bytes) -> bytes | None:
@@ -180,6 +183,8 @@ class SqliteHistoryReader:
                     some = numbers[start : start + _READ_AT_ONCE]
                     values.update(connection.execute(_read_many(len(some)), some))
         except (sqlite3.Error, OverflowError) as problem:
+            if self._metrics is not None:
+                self._metrics.failures.inc()
             raise HistoryUnavailable(f"the history file: {problem}") from problem
         return [kept.packed_or_problem(values.get(number)) for number in numbers]
 

@@ -167,7 +167,7 @@ def test_one_that_was_fenced_drops_its_work_and_the_other_goes_on(events, clock,
 
     assert events.table() == whole.table()
     assert stopped.metrics.restarts._value.get() == 1
-    assert stopped.metrics.rewards.labels("settlement")._value.get() == 0
+    assert stopped.metrics.rewards.labels("settlement", "policy")._value.get() == 0
 
 
 def test_a_silent_partition_with_unsettled_banners_gets_ticks_until_they_settle(
@@ -307,7 +307,7 @@ def test_an_event_that_names_nobody_is_counted_and_kept_nowhere(events, clock, s
 
     run_dry(aggregator(events, clock, registry=registry))
 
-    outcome = {"outcome": "unattributed"}
+    outcome = {"type": "purchase", "outcome": "unattributed"}
     assert registry.get_sample_value("aggregate_events_total", outcome) == 1
     assert [key for _, key in events.groups["aggregate"].state] == [b"stream"]
 
@@ -334,11 +334,26 @@ def test_the_metrics_say_what_became_of_every_event(events, clock, shop):
     def counted(name, **labels):
         return registry.get_sample_value(name, labels)
 
-    assert counted("aggregate_events_total", outcome="applied") == 4
-    for outcome in ("duplicate", "conflict", "forged", "unattributed"):
-        assert counted("aggregate_events_total", outcome=outcome) == 1
-    assert counted("aggregate_rewards_total", kind="settlement") == 1
-    assert counted("aggregate_rewards_total", kind="correction") == 1
+    became = {
+        (sample.labels["type"], sample.labels["outcome"]): sample.value
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "aggregate_events_total" and sample.value
+    }
+    assert became == {
+        ("recommended", "applied"): 2,
+        ("click", "applied"): 1,
+        ("click", "duplicate"): 1,
+        ("click", "conflict"): 1,
+        ("click", "forged"): 1,
+        ("purchase", "applied"): 1,
+        ("purchase", "unattributed"): 1,
+    }
+    assert counted("aggregate_rewards_total", kind="settlement", arm="policy") == 1
+    assert counted("aggregate_rewards_total", kind="correction", arm="policy") == 1
+    assert counted("aggregate_reward_points_total", change="earned", arm="policy") > 0
+    assert counted("aggregate_reward_points_total", change="withdrawn", arm="policy") == 0
+    assert counted("aggregate_dead_letters_total", reason="schema") == 0
     assert counted("aggregate_pending_banners") == 1
     assert counted("aggregate_kept_banners") == 2
     seconds = counted("aggregate_stream_time_timestamp_seconds", partition="0")

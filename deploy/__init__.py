@@ -1,0 +1,1 @@
+"""What deploys Quintet; nothing here is imported by what runs."""
