@@ -64,6 +64,12 @@ class Metrics:
             "Appends that the log did not take.",
             registry=registry,
         )
+        self.shed = Counter(
+            "service_shed_total",
+            "Requests turned away, and connections cut, before they cost anything.",
+            ("reason",),
+            registry=registry,
+        )
         self.swaps = Counter(
             "service_swaps_total",
             "Snapshots that the live pointer named, by what became of them.",
@@ -84,6 +90,7 @@ class Metrics:
         )
         self._recommended: dict[tuple[str, str], Counter] = {}
         self._requests: dict[tuple[str, str, int], Histogram] = {}
+        self._refused: dict[str, Counter] = {}
 
     def recommended(self, source: str, arm: str) -> None:
         """Count one answered banner."""
@@ -99,3 +106,10 @@ class Metrics:
             child = self.request_seconds.labels(route, method, str(code))
             self._requests[route, method, code] = child
         child.observe(seconds)
+
+    def refused(self, reason: str) -> None:
+        """Count one request turned away."""
+        child = self._refused.get(reason)
+        if child is None:
+            child = self._refused[reason] = self.shed.labels(reason)
+        child.inc()

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from policy.registry import Registry
 from projections.catalogue import CatalogueProjection
 from projections.history.port import HistoryReader
+from service.admission import Admission, AdmissionSettings
 from service.api_keys import ApiKeys
 from service.app import Dependencies, create_app
 from service.appender import Appender, AppenderSettings
@@ -42,7 +44,7 @@ class ServiceSettings:
         arm_period_seconds: how long a shopper keeps an arm.
         attribution_window_seconds: how long an event may still reward a banner.
         takes_inbox: True: this process also takes in the topic `inbox`.
-        appender, watcher, browser_limits: of the parts.
+        appender, watcher, browser_limits, admission: of the parts.
     """
 
     secret: bytes
@@ -56,6 +58,7 @@ class ServiceSettings:
     appender: AppenderSettings = field(default_factory=AppenderSettings)
     watcher: WatcherSettings = field(default_factory=WatcherSettings)
     browser_limits: BrowserLimits = field(default_factory=BrowserLimits)
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Service:
     watcher: Watcher
     metrics: Metrics
     recommender: Recommender
+    admission: Admission
 
 
 def build(
@@ -170,7 +174,8 @@ def build(
             lifespan=lifespan,
         )
     )
-    return Service(app, behaviour, appender, watcher, metrics, recommender)
+    admission = Admission(settings.admission, refused=metrics.refused, monotonic=time.monotonic)
+    return Service(app, behaviour, appender, watcher, metrics, recommender, admission)
 
 
 def _stopped(watcher: Watcher, appender: Appender, taking: threading.Thread) -> None:

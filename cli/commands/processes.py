@@ -56,7 +56,7 @@ def serve(
         after_swap=server.settle_heap,
     )
     try:
-        server.serve(service.app, listener)
+        server.serve(service.app, listener, service.admission)
     finally:
         events.close()
 
