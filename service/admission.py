@@ -79,9 +79,10 @@ class Lane:
             that clients who send slowly take nobody's place.
         under_way: how many are counted now.
         limit: no more are let in.
+        is_timed: True: `took` is to be told how long some of them took, in seconds.
     """
 
-    __slots__ = ("_left", "limit", "reason", "under_way", "waits_for_body")
+    __slots__ = ("is_timed", "limit", "reason", "took", "under_way", "waits_for_body")
 
     def __init__(
         self,
@@ -89,21 +90,12 @@ class Lane:
         limit: int,
         *,
         waits_for_body: bool = False,
-        left: Callable[[float], None] | None = None,
+        took: Callable[[float], None] | None = None,
     ) -> None:
         self.reason, self.limit, self.waits_for_body = reason, limit, waits_for_body
         self.under_way = 0
-        self._left = left
-
-    def enter(self) -> None:
-        """Count a request."""
-        self.under_way += 1
-
-    def leave(self, seconds: float | None) -> None:
-        """Count it no more; None: it was not answered."""
-        self.under_way -= 1
-        if seconds is not None and self._left is not None:
-            self._left(seconds)
+        self.is_timed = took is not None
+        self.took = took or (lambda _: None)
 
 
 class Admission:
@@ -128,7 +120,7 @@ class Admission:
         self._share = 1.0
         self._looked_at = monotonic()
         self._answered, self._seconds, self._refused = 0, 0.0, False
-        self._banners = Lane("banners", settings.banners, left=self._banner_took)
+        self._banners = Lane("banners", settings.banners, took=self._banner_took)
         self._events = Lane("events", settings.events)
         self._large = Lane("large_bodies", settings.large_bodies, waits_for_body=True)
 

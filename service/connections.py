@@ -1,7 +1,9 @@
 """One client's connection: uvicorn's own, that refuses early and waits for nobody for ever.
 
 A refusal is written from the request's head alone: no task, no body, no route. Timeouts are kept by
-one look over all connections a second instead of a timer for each request.
+one look over all connections a second instead of a timer for each request: uvicorn gives every
+request a list of headers of its own, so a connection that shows the same one as at an earlier look
+has stood still.
 """
 
 from asyncio import AbstractEventLoop
@@ -20,6 +22,11 @@ from service.problems import MEDIA_TYPE, Problem
 SLOW_REQUEST: Final = "slow_request"
 SLOW_READER: Final = "slow_reader"
 PIPELINED: Final = "pipelined"
+_HEADERS_COMPLETE: Final = HttpToolsProtocol.on_headers_complete
+_MESSAGE_COMPLETE: Final = HttpToolsProtocol.on_message_complete
+_RESPONSE_COMPLETE: Final = HttpToolsProtocol.on_response_complete
+_TIMED_EACH: Final = 8
+"""Of so many requests under way one is timed: the others would only cost."""
 _TICKS: Final = 10
 """Times to send refusals within the time they are held back."""
 
@@ -121,59 +128,75 @@ class Connection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._door, self._admission = door, door.admission
+        self._lane_of = door.admission.lane
         self._lane: Lane | None = None
-        self._entered: deque[tuple[Lane | None, float]] = deque()
+        self._entered: list[Lane | None] = []
+        self._timed_since = 0.0
         self._refusals = 0
-        self._receives = self._is_last = False
-        self._since = self._unsent_since = 0.0
+        self._is_last = False
+        self._whole: Any = None
+        self._watched: Any = self
+        self._watched_since = self._unsent_since = 0.0
 
     def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         """Begin to be looked at."""
         super().connection_made(transport)
-        self._since = self._admission.monotonic()
         self._door.opened(self.loop, self.connections)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of what was counted."""
         super().connection_lost(exc)
-        for lane, _ in self._entered:
+        for lane in self._entered:
             if lane is not None:
-                lane.leave(None)
+                lane.under_way -= 1
         self._entered.clear()
 
-    def on_message_begin(self) -> None:
-        """Expect the rest of the request from now on."""
-        super().on_message_begin()
-        self._receives = True
-        self._since = self._admission.monotonic()
+    # Written out rather than short: these run on every request.
 
     def on_headers_complete(self) -> None:
         """Refuse the request, or let uvicorn answer it."""
-        self._lane = lane = self._admission.lane(self.url, self.headers)
-        answered = self.cycle is None or self.cycle.response_complete
-        if self._refusals or (lane is not None and lane.under_way >= lane.limit and answered):
-            self._refuse(lane)
+        self._lane = lane = self._lane_of(self.url, self.headers)
+        if lane is not None:
+            if (lane.under_way >= lane.limit or self._refusals) and self._is_free():
+                self._refuse(lane)
+                return
+            if lane.waits_for_body:
+                lane.under_way += 1
+                self._entered.append(lane)
+        elif self._refusals:
+            self._refuse(None)
             return
-        super().on_headers_complete()
-        if lane is not None and lane.waits_for_body:
-            self._enter(lane)
+        _HEADERS_COMPLETE(self)
 
     def on_message_complete(self) -> None:
         """Count the request from now on."""
-        super().on_message_complete()
-        self._receives = False
-        if not self.cycle.response_complete and (
-            self._lane is None or not self._lane.waits_for_body
-        ):
-            self._enter(self._lane)
+        _MESSAGE_COMPLETE(self)
+        self._whole = self.headers
+        if self.cycle.response_complete:  # refused, or answered before its body had come
+            return
+        lane = self._lane
+        if lane is None:
+            self._entered.append(None)
+        elif not lane.waits_for_body:
+            lane.under_way += 1
+            if lane.is_timed and not lane.under_way % _TIMED_EACH and not self._entered:
+                self._timed_since = self._admission.monotonic()
+            self._entered.append(lane)
 
     def on_response_complete(self) -> None:
         """Count it no more."""
         if self._entered:  # else it was answered before its body had come
-            lane, since = self._entered.popleft()
+            lane = self._entered.pop(0)
             if lane is not None:
-                lane.leave(self._admission.monotonic() - since)
-        super().on_response_complete()
+                lane.under_way -= 1
+                if self._timed_since:
+                    lane.took(self._admission.monotonic() - self._timed_since)
+                    self._timed_since = 0.0
+        _RESPONSE_COMPLETE(self)
+
+    def _is_free(self) -> bool:
+        """Return True when nothing else is to be answered first."""
+        return self.cycle is None or bool(self.cycle.response_complete)
 
     def shutdown(self) -> None:
         """Close the connection after what is still to be answered."""
@@ -181,11 +204,6 @@ class Connection(HttpToolsProtocol):
             self._is_last = True
         else:
             super().shutdown()
-
-    def _enter(self, lane: Lane | None) -> None:
-        if lane is not None:
-            lane.enter()
-        self._entered.append((lane, self._admission.monotonic()))
 
     def _refuse(self, lane: Lane | None) -> None:
         self.cycle = _REFUSED
@@ -201,7 +219,6 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self.transport.write(_BUSY * (refusals - 1) + (_BUSY_LAST if self._is_last else _BUSY))
-        self._since = self._admission.monotonic()
         if self._is_last:
             self.transport.close()
 
@@ -213,13 +230,15 @@ class Connection(HttpToolsProtocol):
             self.transport.abort()
         elif self._refusals or self.transport.is_closing():
             return
-        elif self._receives:
-            if now - self._since > settings.request_seconds:
+        elif self._watched is not self.headers:  # another request than at the last look
+            self._watched, self._watched_since = self.headers, now
+        elif self.headers is not self._whole:
+            if now - self._watched_since > settings.request_seconds:
                 self._give_up()
         elif (
             (self.cycle is None or self.cycle.response_complete)
             and self.timeout_keep_alive_task is None
-            and now - self._since > settings.idle_seconds
+            and now - self._watched_since > settings.idle_seconds
         ):
             self.transport.close()
 

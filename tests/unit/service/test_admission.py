@@ -31,17 +31,12 @@ def admission(clock, refused):
     return Admission(settings, refused=refused.append, monotonic=clock)
 
 
-def answer(lane, seconds: float) -> None:
-    lane.enter()
-    lane.leave(seconds)
-
-
 def after_a_look(admission, clock, *, banner_seconds: float):
     """Answer banners for a second, then one more; return the lanes of banners and events."""
     banners, events = admission.lane(b"/recommend", []), admission.lane(b"/events", [])
-    answer(banners, banner_seconds)
+    banners.took(banner_seconds)
     clock.now += 1.1
-    answer(banners, banner_seconds)
+    banners.took(banner_seconds)
     return banners, events
 
 
@@ -90,20 +85,11 @@ def test_what_is_let_in_grows_back_while_somebody_is_refused(admission, clock):
 
 def test_slow_events_cost_nobody_a_banner(admission, clock):
     events = admission.lane(b"/events", [])
-    answer(events, 30.0)
+    events.took(30.0)
     clock.now += 1.1
-    answer(events, 30.0)
+    events.took(30.0)
 
     assert admission.lane(b"/recommend", []).limit == 64
-
-
-def test_a_request_that_was_not_answered_is_no_measure(admission, clock):
-    banners = admission.lane(b"/recommend", [])
-    banners.enter()
-    clock.now += 1.1
-    banners.leave(None)
-
-    assert (banners.under_way, banners.limit) == (0, 64)
 
 
 def test_every_refusal_is_told_by_its_reason(admission, refused):
