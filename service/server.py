@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import resource
 import socket
 import time
 from typing import Any, Final, Literal
@@ -13,6 +14,7 @@ from service.admission import Admission, AdmissionSettings
 from service.connections import Connection, Door
 
 _BACKLOG: Final = 2_048
+_CONNECTIONS: Final = 65_536
 _GRACE_SECONDS: Final = 10
 _THRESHOLDS: Final = (50_000, 50, 100)
 
@@ -100,6 +102,14 @@ def _configured(
     )
 
 
+def _allow_connections() -> None:
+    """Let this process have as many connections as the system allows: often 1,024 by default."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS if most == resource.RLIM_INFINITY else min(_CONNECTIONS, most)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 def serve(app: FastAPI, listener: socket.socket, admission: Admission | None = None) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered, the log's queue is drained.
 
@@ -109,6 +119,7 @@ def serve(app: FastAPI, listener: socket.socket, admission: Admission | None = N
         admission: who is let in; None: with the usual bounds.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    _allow_connections()
     try:
         uvicorn.Server(configuration(app, admission or open_admission())).run(sockets=[listener])
     finally:
