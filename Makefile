@@ -7,7 +7,7 @@ WORLD ?= grocer
 DATA_DIR ?= quintet-data/$(WORLD)
 ROOMS := schemas streams policy projections service rewards trainer evidence console simulator evaluation cli load
 
-.PHONY: help setup system demo test check bench learn schemas dashboards lock clean
+.PHONY: help setup system demo test check bench load learn schemas dashboards lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ check: setup ## lint, format, types, import rules, dependencies, spelling
 
 bench: setup system ## speed against the empty endpoint and the ordinary build: [ARGS="--rounds 5"]
 	$(PYTHON) -m load.bench $(ARGS)
+
+load: setup system ## shoppers in every mood, a flood, slow clients; a page of curves: [ARGS="--smoke"|"--soak"|"--url http://..."]
+	$(PYTHON) -m load.play $(ARGS)
 
 learn: setup ## what must hold of the policy, played against its rivals without the wire: [ARGS="--parts aisles --fresh"]
 	$(QUINTET) learn --musts --processes 2 $(if $(filter command,$(origin WORLD)),--world $(WORLD)) $(ARGS)

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs the system packages Quintet's tests need and this machine lacks: Redis, Java and Maven for
 # the Kafka broker, openssl, Chromium, Prometheus. Debian and Ubuntu, as root or with passwordless
-# sudo. Quintet itself
-# runs without them, so this never fails: it says what is missing and which tests that skips.
+# sudo. Quintet itself runs without them, so this never fails: it says what is missing and which tests
+# that skips.
 set -uo pipefail
 
 packages=()

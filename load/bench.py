@@ -6,7 +6,6 @@ Exit status 1 when a must is missed.
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,6 +18,7 @@ from rich.table import Table
 from load import training
 from load.errors import LoadError
 from load.exactness import Exactness, exactness
+from load.goals import Goal
 from load.installation import install
 from load.parts import request_parts
 from load.ring import freshness
@@ -26,24 +26,6 @@ from load.rounds import Rounds, play
 
 MAIN_SIZE: Final = 10_000
 _LOOKED_AT: Final = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """One figure and what it must reach; `must` None: reported only."""
-
-    name: str
-    measured: float
-    must: float | None = None
-    aim: float | None = None
-    more_is_better: bool = True
-
-    @property
-    def met(self) -> bool:
-        """True when the must is reached, or there is none."""
-        if self.must is None:
-            return True
-        return self.measured >= self.must if self.more_is_better else self.measured <= self.must
 
 
 def rounds_goals(found: Rounds) -> list[Goal]:
@@ -137,9 +119,7 @@ def _show(goals: list[Goal], played: list[Rounds], parts: dict[str, float]) -> N
     out = Console(file=sys.stdout, width=120)
     table = Table("goal", "must", "aim", "measured", "", title="goals", title_justify="left")
     for goal in goals:
-        verdict = "" if goal.must is None else "met" if goal.met else "MISSED"
-        wanted = ["" if value is None else f"{value:g}" for value in (goal.must, goal.aim)]
-        table.add_row(goal.name, *wanted, f"{goal.measured:.3g}", verdict)
+        table.add_row(*goal.shown)
     out.print(table)
     details = Table(
         "products", "contestant", "answers/s", "CPU us", "p99 ms", title="medians of the rounds",

@@ -24,6 +24,7 @@ from prometheus_client import CollectorRegistry
 from load.clock import now_ms
 from load.installation import SECRET, Installation
 from load.readiness import announce
+from service.admission import Admission
 from service.server import configuration, listening, settle_heap
 from service.wiring import Service, ServiceSettings, build
 from streams.port import Log
@@ -56,11 +57,11 @@ def build_service(installed: Installation, log: Log) -> Service:
     )
 
 
-async def _serve(apps: Sequence[tuple[FastAPI, socket.socket]]) -> None:
-    servers = [uvicorn.Server(configuration(app)) for app, _ in apps]
+async def _serve(apps: Sequence[tuple[FastAPI, socket.socket, Admission | None]]) -> None:
+    servers = [uvicorn.Server(configuration(app, admission)) for app, _, admission in apps]
     running = [
         asyncio.create_task(server.serve(sockets=[listener]))
-        for server, (_, listener) in zip(servers, apps, strict=True)
+        for server, (_, listener, _) in zip(servers, apps, strict=True)
     ]
     await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
     for server in servers:  # only one of them sees the signal
@@ -78,7 +79,10 @@ async def _run(service: Service, folder: Path) -> None:
     listeners = {name: listening("127.0.0.1", 0) for name in ("service", "stock")}
     ports = {name: int(listener.getsockname()[1]) for name, listener in listeners.items()}
     waiting = asyncio.create_task(_announce_when_ready(service, folder, ports))
-    await _serve([(service.app, listeners["service"]), (stock_app(), listeners["stock"])])
+    await _serve([
+        (service.app, listeners["service"], service.admission),
+        (stock_app(), listeners["stock"], None),
+    ])  # fmt: skip
     waiting.cancel()
 
 

@@ -44,12 +44,13 @@ _ERRORS: Final = {
     401: "No known API key was sent.",
     403: "The key may not do this.",
     404: "There is no such thing.",
+    408: "The request did not come whole in time.",
     413: "The body is too large.",
     415: "The body is of another media type.",
     422: "The body breaks the contract; `detail` says where.",
     503: "Not now; `Retry-After` says when to try again.",
 }
-_BODY_ERRORS: Final = (400, 401, 403, 413, 415, 422)
+_BODY_ERRORS: Final = (400, 401, 403, 408, 413, 415, 422)
 
 
 def _schema(kind: Any) -> Json:  # noqa: ANN401 - a type or a list of a type
@@ -108,7 +109,7 @@ RECOMMEND: Final = Documented(
             "description": "The banner; fewer than five products only where fewer are eligible.",
             "content": _content(RecommendResponse, _BANNER_EXAMPLE),
         },
-        **_problems(_BODY_ERRORS),
+        **_problems((*_BODY_ERRORS, 503)),
     },
     openapi_extra=_body(
         RecommendRequest,

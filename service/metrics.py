@@ -98,6 +98,12 @@ class Metrics:
             "1: the log did not take the last append; else 0.",
             registry=registry,
         )
+        self.shed = Counter(
+            "service_shed_total",
+            "Requests turned away, and connections cut, before they cost anything.",
+            ("reason",),
+            registry=registry,
+        )
         self.swaps = Counter(
             "service_swaps_total",
             "Snapshots that the live pointer named, by what became of them.",
@@ -127,6 +133,7 @@ class Metrics:
             self.swaps.labels(result)
         self._recommended: dict[tuple[str, str], Counter] = {}
         self._requests: dict[tuple[str, str, int], Histogram] = {}
+        self._turned_away: dict[str, Counter] = {}
 
     def drained(self, records: int) -> None:
         """Count messages that left the spool."""
@@ -150,3 +157,10 @@ class Metrics:
             child = self.request_seconds.labels(route, method, str(code))
             self._requests[route, method, code] = child
         child.observe(seconds)
+
+    def turned_away(self, reason: str) -> None:
+        """Count one request turned away."""
+        child = self._turned_away.get(reason)
+        if child is None:
+            child = self._turned_away[reason] = self.shed.labels(reason)
+        child.inc()

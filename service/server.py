@@ -2,13 +2,19 @@
 
 import gc
 import logging
+import resource
 import socket
-from typing import Final
+import time
+from typing import Any, Final, Literal
 
 import uvicorn
 from fastapi import FastAPI
 
+from service.admission import Admission, AdmissionSettings
+from service.connections import Connection, Door
+
 _BACKLOG: Final = 2_048
+_CONNECTIONS: Final = 65_536
 _GRACE_SECONDS: Final = 10
 _THRESHOLDS: Final = (50_000, 50, 100)
 
@@ -53,31 +59,68 @@ def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return listener
 
 
-def configuration(app: FastAPI) -> uvicorn.Config:
-    """Return how uvicorn serves an app here; nothing of it costs a request anything it need not."""
+def open_admission() -> Admission:
+    """Return the usual bounds, for a server that counts nothing of what it refuses."""
+    return Admission(AdmissionSettings(), refused=lambda _: None, monotonic=time.monotonic)
+
+
+def configuration(app: FastAPI, admission: Admission | None = None) -> uvicorn.Config:
+    """Return how uvicorn serves an app here; nothing of it costs a request anything it need not.
+
+    Args:
+        app: what is served.
+        admission: who is let in; None: everybody, for as long as they like.
+    """
+    if admission is None:
+        return _configured(app, "httptools", AdmissionSettings().idle_seconds)
+    door = Door(admission)
+
+    class Here(Connection):
+        """A connection of this server."""
+
+        def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
+            super().__init__(*args, **kwargs, door=door)
+
+    return _configured(app, Here, admission.settings.idle_seconds)
+
+
+def _configured(
+    app: FastAPI, protocol: type[Connection] | Literal["httptools"], idle_seconds: float
+) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=protocol,
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
         backlog=_BACKLOG,
+        timeout_keep_alive=round(idle_seconds),
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
 
 
-def serve(app: FastAPI, listener: socket.socket) -> None:
+def _allow_connections() -> None:
+    """Let this process have as many connections as the system allows: often 1,024 by default."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _CONNECTIONS if most == resource.RLIM_INFINITY else min(_CONNECTIONS, most)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def serve(app: FastAPI, listener: socket.socket, admission: Admission | None = None) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered, the log's queue is drained.
 
     Args:
         app: with its lifespan.
         listener: a listening socket; closed at the end.
+        admission: who is let in; None: with the usual bounds.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    _allow_connections()
     try:
-        uvicorn.Server(configuration(app)).run(sockets=[listener])
+        uvicorn.Server(configuration(app, admission or open_admission())).run(sockets=[listener])
     finally:
         listener.close()

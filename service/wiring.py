@@ -3,6 +3,7 @@
 import asyncio
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from policy.registry import Registry
 from projections.catalogue import CatalogueProjection
 from projections.history.port import HistoryReader
 from projections.kept_products import KeptProducts
+from service.admission import Admission, AdmissionSettings
 from service.api_keys import ApiKeys
 from service.app import Dependencies, create_app
 from service.appender import Appender, AppenderSettings
@@ -51,7 +53,7 @@ class ServiceSettings:
         spool_folder: where messages wait while the log is away; None: they are refused.
         spool_bytes: most that they take, of this process.
         catalogue_file: keeps the products for a start without the log; None: they are not kept.
-        appender, watcher, browser_limits: of the parts.
+        appender, watcher, browser_limits, admission: of the parts.
     """
 
     secret: bytes
@@ -68,6 +70,7 @@ class ServiceSettings:
     appender: AppenderSettings = field(default_factory=AppenderSettings)
     watcher: WatcherSettings = field(default_factory=WatcherSettings)
     browser_limits: BrowserLimits = field(default_factory=BrowserLimits)
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,7 @@ class Service:
     metrics: Metrics
     recommender: Recommender
     spooled: SpooledLog | None
+    admission: Admission
 
 
 def build(
@@ -191,7 +195,8 @@ def build(
             lifespan=lifespan,
         )
     )
-    return Service(app, behaviour, appender, watcher, metrics, recommender, spooled)
+    admission = Admission(settings.admission, refused=metrics.turned_away, monotonic=time.monotonic)
+    return Service(app, behaviour, appender, watcher, metrics, recommender, spooled, admission)
 
 
 def _spooled(log: Log, settings: ServiceSettings, metrics: Metrics) -> SpooledLog | None:

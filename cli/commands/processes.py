@@ -71,7 +71,7 @@ def serve(
     shown = _at_port(settings, "serve", port) if worker is None else _beside(worker, metrics)
     try:
         with shown:
-            server.serve(service.app, listener)
+            server.serve(service.app, listener, service.admission)
     finally:
         events.close()
 

@@ -1,0 +1,275 @@
+"""`python -m load.play`: shoppers in every mood against a running ring, and a flood.
+
+Prints one table and writes one page; exit status 1 when a must is missed.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from load.crowd import CrowdSpec, Kept, allow_files
+from load.errors import LoadError, ProcessFailed
+from load.flood import FloodSpec
+from load.goals import Goal
+from load.installation import SHOPPERS, install
+from load.page import write_page
+from load.processes import Cores, pinned, serving
+from load.running import BROWSER_KEY, SERVER_KEY, Ring, is_ready, running_ring
+from load.scenarios import (
+    SMOKE,
+    WHOLE,
+    Flooded,
+    Scale,
+    Scenario,
+    Told,
+    flood_goals,
+    goals,
+    scenarios,
+)
+from load.shoppers import Phase, Spec
+from load.traffic import Played, slope_per_minute
+from load.watching import Watch
+
+S = TypeVar("S", bound=msgspec.Struct)
+_PATIENCE_SECONDS: Final = 120.0
+_LIMIT_RATE: Final = 5_000
+_STEADY_SHARE: Final = 1 / 12
+"""Of the generator's own limit: ten times as many are then still within it."""
+_FLOOD_CONNECTIONS: Final = 2_000
+_CAPACITY_CONNECTIONS: Final = 64
+_FILES: Final = 16_384
+_SOAK_SECONDS: Final = 600
+_GROWTH_MB: Final = 1.0
+
+
+@contextmanager
+def client(
+    module: str, spec: msgspec.Struct, folder: Path, core: int | None = None
+) -> Iterator[Callable[[type[S]], S]]:
+    """Run one of this package's clients beside the block; yield what waits for its result."""
+    name = module.rpartition(".")[2]
+    given, result = folder / f"{name}.spec.json", folder / f"{name}.result.json"
+    given.write_bytes(msgspec.json.encode(spec))
+    command = [sys.executable, "-m", module, str(given), str(result)]
+    with (folder / f"{name}.log").open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own command
+            pinned(command, core), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
+        )
+
+    def finished(kind: type[S]) -> S:
+        seconds = float(getattr(spec, "seconds", 0.0)) + _PATIENCE_SECONDS
+        if process.wait(seconds) != 0:
+            said = (folder / f"{name}.log").read_text(errors="replace")[-2_000:]
+            raise ProcessFailed(f"{module} failed:\n{said}")
+        return msgspec.json.decode(result.read_bytes(), type=kind)
+
+    try:
+        yield finished
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def run_client(
+    module: str, spec: msgspec.Struct, folder: Path, kind: type[S], core: int | None = None
+) -> S:
+    """Run a client to its end and return what it measured."""
+    with client(module, spec, folder, core) as finished:
+        return finished(kind)
+
+
+class Stage:
+    """Plays scenarios on a ring."""
+
+    def __init__(self, ring: Ring, folder: Path, products: int, *, keys: bool) -> None:
+        self._ring, self._folder, self._products = ring, folder, products
+        self._keys = (BROWSER_KEY, SERVER_KEY) if keys else ("", "")
+
+    def generator_limit(self, seconds: float) -> Played:
+        """Return what Locust reaches when it is told to do more than it can."""
+        return self._shoppers(Scenario("limit", "", [Phase(seconds, 1)]), _LIMIT_RATE)
+
+    def play(self, scenario: Scenario, rate: float) -> Told:
+        """Play one scenario."""
+        if scenario.crowd is None:
+            return Told(scenario, self._shoppers(scenario, rate))
+        idle, writers, readers = scenario.crowd
+        host, port = _address(self._ring.url)
+        crowd = CrowdSpec(
+            host=host, port=port, seconds=scenario.seconds, idle=idle, slow_writers=writers,
+            slow_readers=readers,
+        )  # fmt: skip
+        with client("load.crowd", crowd, self._folder) as finished:
+            played = self._shoppers(scenario, rate)
+            return Told(scenario, played, finished(Kept))
+
+    def _shoppers(self, scenario: Scenario, rate: float) -> Played:
+        browser, server = self._keys
+        phases = tuple(Phase(phase.seconds, phase.rate * rate) for phase in scenario.phases)
+        spec = Spec(
+            url=self._ring.url, phases=phases, products=self._products, shoppers=SHOPPERS,
+            browser_key=browser, server_key=server, hot_share=scenario.hot_share,
+            large_share=scenario.large_share,
+        )  # fmt: skip
+        return run_client("load.shoppers", spec, self._folder, Played)
+
+
+def flood(folder: Path, scale: Scale) -> Flooded:
+    """Offer a server many times what it can answer; it has one core, the client the other."""
+    products, seconds, cores = scale.flood_products, scale.flood_seconds, Cores.choose()
+    install(folder, products=products, seed=1)
+
+    def flooded_by(rate: float | None, connections: int) -> Played:
+        spec = FloodSpec(
+            host="127.0.0.1", port=ports["service"], rate=rate, seconds=seconds,
+            connections=connections, shoppers=SHOPPERS, products=products,
+        )  # fmt: skip
+        return run_client("load.flood", spec, folder, Played, cores.load)
+
+    with serving("load.server", [str(folder)], folder, "server", cores.server) as (_, ports):
+        flooded_by(None, _CAPACITY_CONNECTIONS)  # warm
+        before = flooded_by(None, _CAPACITY_CONNECTIONS).per_second("good")
+        half = flooded_by(before / 2, _FLOOD_CONNECTIONS)
+        floods = [
+            (
+                times,
+                flooded_by(times * before, _FLOOD_CONNECTIONS),
+                flooded_by(before / 2, _FLOOD_CONNECTIONS),
+            )
+            for times in scale.flood_times
+        ]
+        after = flooded_by(None, _CAPACITY_CONNECTIONS).per_second("good")
+    return Flooded(products, (before + after) / 2, half, floods)
+
+
+def memory_goals(watch: Watch) -> list[Goal]:
+    """Return how fast each process grew."""
+    looks = watch.looks
+    found = []
+    for name in sorted({name for look in looks for name in look.memory_mb}):
+        some = [(look.at, look.memory_mb[name]) for look in looks if name in look.memory_mb]
+        at, values = zip(*some, strict=True)
+        is_long = at[-1] - at[0] > _SOAK_SECONDS / 2
+        found.append(
+            Goal(
+                f"memory of {name}: growth in the second half, MB a minute",
+                slope_per_minute(at, values), _GROWTH_MB if is_long else None, 0.1, False,
+            )
+        )  # fmt: skip
+    return found
+
+
+def main(
+    url: Annotated[str, typer.Option(help="a running ring; without: one of its own")] = "",
+    smoke: Annotated[bool, typer.Option("--smoke", help="a minute instead of a quarter")] = False,
+    soak: Annotated[bool, typer.Option("--soak", help="ten steady minutes alone")] = False,
+    only: Annotated[str, typer.Option(help="scenarios, comma-separated; flood is one")] = "",
+    page: Annotated[Path, typer.Option(help="the page")] = Path("out/load.html"),
+    json: Annotated[Path | None, typer.Option(help="write all figures here")] = None,
+) -> None:
+    """Play the scenarios; print the table, write the page; exit 1 when a must is missed."""
+    people = Console(stderr=True)
+    folder = Path(tempfile.mkdtemp(prefix="quintet-load-"))
+    scale = SMOKE if smoke else WHOLE
+    names = {name.strip() for name in only.split(",") if name.strip()}
+    played = [
+        each
+        for each in (_soak() if soak else scenarios(scale))
+        if not names or each.name in names
+    ]  # fmt: skip
+    found: list[Goal] = []
+    curves: list[tuple[str, Played]] = []
+    looks: Sequence[Any] = ()
+    allow_files(_FILES)
+    try:
+        if played:
+            found, curves, looks = _shopped(folder, url, scale, played, people)
+        if not soak and not url and (not names or "flood" in names):
+            people.print(f"flood: {scale.flood_products:,} products", highlight=False)
+            flooded = flood(folder / "flood", scale)
+            found += flood_goals(flooded)
+            curves += [(f"flood x{times}", one) for times, one, _ in flooded.floods]
+    except LoadError as problem:
+        people.print(f"load: {problem}")
+        raise typer.Exit(2) from None
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    told = _told(curves)
+    write_page(page, told=told, goals=found, played=curves, looks=looks)
+    _show(found, told, page)
+    if json is not None:
+        json.write_bytes(msgspec.json.encode({"goals": found, "played": dict(curves)}))
+    raise typer.Exit(0 if all(goal.met for goal in found) else 1)
+
+
+def _soak() -> list[Scenario]:
+    return [Scenario("steady", "ten minutes", [Phase(_SOAK_SECONDS, 1)])]
+
+
+def _shopped(
+    folder: Path, url: str, scale: Scale, played: Sequence[Scenario], people: Console
+) -> tuple[list[Goal], list[tuple[str, Played]], Sequence[Any]]:
+    """Play scenarios on one ring."""
+    with ExitStack() as stack:
+        if url:
+            if not is_ready(url):
+                raise LoadError(f"nothing is ready at {url}")
+            ring = Ring(url, None)
+        else:
+            install(folder / "ring", products=scale.products, seed=1)
+            ring = stack.enter_context(running_ring(folder / "ring"))
+        stage = Stage(ring, folder, scale.products, keys=not url)
+        limit = stage.generator_limit(scale.burst / 4)
+        reached = limit.total("offered") / max(limit.ended, 1e-9)
+        rate = max(1.0, reached * _STEADY_SHARE)
+        watch = Watch(ring)
+        watch.start()
+        stack.callback(watch.stop)
+        told: list[Told] = []
+        for scenario in played:
+            people.print(f"{scenario.name}: {scenario.told}", highlight=False)
+            told.append(stage.play(scenario, rate))
+    found = [
+        Goal("Locust's own limit, visits a second", reached),
+        Goal("processor that Locust took at its limit, share of a core", limit.cpu_share),
+        *(goal for one in told for goal in goals(one, told[0].played)),
+        *memory_goals(watch),
+        Goal("latest answer to a probe, ms", max((one.stall_ms for one in watch.looks), default=0)),
+    ]  # fmt: skip
+    return found, [(one.scenario.name, one.played) for one in told], watch.looks
+
+
+def _told(curves: Sequence[tuple[str, Played]]) -> str:
+    slow = [name for name, one in curves if not one.kept_up]
+    limit = f" The client was at its own limit in: {', '.join(slow)}." if slow else ""
+    return "Latencies count from when a request was due (open loop)." + limit
+
+
+def _show(found: Sequence[Goal], told: str, page: Path) -> None:
+    out = Console(file=sys.stdout, width=120)
+    table = Table("figure", "must", "aim", "reached", "", title="load", title_justify="left")
+    for goal in found:
+        table.add_row(*goal.shown)
+    out.print(table)
+    out.print(f"{told} The curves are in {page}.", highlight=False)
+
+
+def _address(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "127.0.0.1", parts.port or 80
+
+
+if __name__ == "__main__":
+    typer.run(main)

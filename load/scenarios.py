@@ -1,0 +1,195 @@
+"""The scenarios of `make load`, as data, and what must hold of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from load.crowd import Kept
+from load.goals import Goal
+from load.shoppers import Phase
+from load.traffic import Played, calm_after
+
+BURST: Final = 10
+_CALM_TIMES: Final = 3.0
+"""Calm is a p99 of at most so many times the steady one, and nothing refused."""
+_CALM_MS: Final = 100.0
+"""Nor is anybody nervous below this."""
+_CALM_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Some minutes of shoppers.
+
+    Attributes:
+        name: of the scenario.
+        told: what happens, in a sentence.
+        phases: the rates; the steady rate is 1.
+        hot_share, large_share: as in `load.shoppers.Spec`.
+        crowd: (idle, slow writers, slow readers) that come besides.
+    """
+
+    name: str
+    told: str
+    phases: Sequence[Phase]
+    hot_share: float = 0.0
+    large_share: float = 0.0
+    crowd: tuple[int, int, int] | None = None
+
+    @property
+    def seconds(self) -> int:
+        """Return how long it takes."""
+        return round(sum(phase.seconds for phase in self.phases))
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How long everything takes.
+
+    Attributes:
+        steady, burst, after, other: seconds of the parts of scenarios.
+        crowd: idle clients, slow writers, slow readers.
+        products: of the ring's catalogue.
+        flood_products: of the catalogue that is flooded; the larger, the less is capacity, and the
+            more of it one core can offer.
+        flood_times: how many times its capacity is offered.
+        flood_seconds: of each, and of the calm after it.
+    """
+
+    steady: int
+    burst: int
+    after: int
+    other: int
+    crowd: tuple[int, int, int]
+    products: int
+    flood_products: int
+    flood_times: Sequence[int]
+    flood_seconds: int
+
+
+WHOLE: Final = Scale(90, 60, 30, 60, (5_000, 200, 100), 10_000, 100_000, (2, 4, 10), 15)
+SMOKE: Final = Scale(6, 5, 6, 5, (500, 20, 10), 1_000, 10_000, (2, 4), 4)
+
+
+def scenarios(scale: Scale) -> list[Scenario]:
+    """Return what is played, in this order."""
+    return [
+        Scenario("steady", "shoppers come at one rate", [Phase(scale.steady, 1)]),
+        Scenario(
+            "burst", f"for a while {BURST} times as many come",
+            [Phase(scale.after, 1), Phase(scale.burst, BURST), Phase(scale.after, 1)],
+        ),
+        Scenario(
+            "hot user", "three of ten visits are one shopper's", [Phase(scale.other, 1)],
+            hot_share=0.3,
+        ),
+        Scenario(
+            "slow clients",
+            "{:,} clients say nothing, {:,} send a byte a second, {:,} never read".format(
+                *scale.crowd
+            ),
+            [Phase(scale.other, 1)], crowd=scale.crowd,
+        ),
+        Scenario(
+            "mixed sizes", "one visit of twenty is large: 1,000 excluded products, batches of 1,000"
+            " events, bodies over the limit", [Phase(scale.other, 1)], large_share=0.05,
+        ),
+    ]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A scenario as it went.
+
+    Attributes:
+        scenario: what was meant to happen.
+        played: what the shoppers saw.
+        kept: what became of the clients that only kept the service waiting.
+    """
+
+    scenario: Scenario
+    played: Played
+    kept: Kept | None = None
+
+
+def goals(told: Told, steady: Played) -> list[Goal]:
+    """Return what must hold of a scenario, and what else is worth knowing.
+
+    Args:
+        told: the scenario.
+        steady: how the first one went, to compare with.
+    """
+    name, played = told.scenario.name, told.played
+    offered = max(played.total("offered"), 1)
+    found = [
+        Goal(f"{name}: answers that were wrong or late", played.total("wrong"), 0, 0, False),
+        Goal(f"{name}: share answered in time", played.total("good") / offered, 0.99, 1.0),
+        Goal(f"{name}: p99 from when it was due, ms", played.p99_ms),
+        Goal(f"{name}: events not accepted", _refused(played), 0, 0, False),
+    ]
+    if name == "burst":
+        found[1] = Goal(f"{name}: share answered in time", played.total("good") / offered, 0.8, 1.0)
+        found.append(_calm(told, steady))
+    elif name != "steady":
+        ratio = played.p99_ms / max(steady.p99_ms, 1e-9)
+        found.append(Goal(f"{name}: p99 over steady", ratio))
+    if told.kept is not None:
+        _, writers, _ = told.scenario.crowd or (0, 0, 0)
+        share = told.kept.timed_out / max(writers, 1)
+        found.append(Goal(f"{name}: share of slow senders that got a 408", share, 1.0, 1.0))
+    return found
+
+
+def _refused(played: Played) -> int:
+    return sum(count for outcome, count in played.reported.items() if outcome != "accepted")
+
+
+def _calm(told: Told, steady: Played) -> Goal:
+    after = told.played.seconds[-round(told.scenario.phases[-1].seconds) :]
+    calm = calm_after(after, p99_ms=max(_CALM_MS, _CALM_TIMES * steady.p99_ms))
+    measured = float("inf") if calm is None else calm
+    return Goal("burst: seconds until it is calm again", measured, _CALM_SECONDS, 3, False)
+
+
+@dataclass(frozen=True, slots=True)
+class Flooded:
+    """The flood as it went.
+
+    Attributes:
+        products: of the catalogue.
+        capacity: answers a second with 64 connections kept busy.
+        half: at half of it, before.
+        floods: (times the capacity that was due, what came of it, the calm after).
+    """
+
+    products: int
+    capacity: float
+    half: Played
+    floods: Sequence[tuple[int, Played, Played]] = field(default_factory=list)
+
+
+def flood_goals(flooded: Flooded) -> list[Goal]:
+    """Return what must hold of a service that is offered more than it can answer."""
+    found = [Goal(f"capacity at {flooded.products:,} products, answers a second", flooded.capacity)]
+    for times, flood, after in flooded.floods:
+        name = f"flood x{times}"
+        done = flood.total("offered") / max(flood.ended, 1e-9)
+        good = flood.per_second("good") / flooded.capacity
+        calm = calm_after(
+            after.seconds, p99_ms=max(_CALM_MS, _CALM_TIMES * flooded.half.p99_ms)
+        )  # fmt: skip
+        late = float("inf") if calm is None else calm
+        found += [
+            Goal(f"{name}: answered or refused, over capacity", done / flooded.capacity),
+            Goal(f"{name}: good answers over capacity", good, 0.8, 0.95),
+            Goal(f"{name}: p99 of good answers, ms", flood.p99_ms, 1_000, 300, False),
+            Goal(
+                f"{name}: share neither answered nor refused in time", _lost(flood), 0.01, 0, False
+            ),
+            Goal(f"{name}: seconds until it is calm again", late, _CALM_SECONDS, 3, False),
+        ]
+    return found
+
+
+def _lost(flood: Played) -> float:
+    return flood.total("wrong") / max(flood.total("offered"), 1)

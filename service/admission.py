@@ -1,0 +1,167 @@
+"""Which requests are let in while others are under way, decided before a body is read.
+
+A request that has come waits for all that came before it, so what is under way is the queue, and
+its length is the delay. Banners, events and large bodies are bounded apart from each other: a slow
+log must not cost anybody a banner. The bounds of the first two shrink while banners take longer
+than a target and grow back when they do not, because what a banner costs depends on the catalogue
+and the machine.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+_SHRINKS_AT_MOST: Final = 0.5
+_GROWS: Final = 1.1
+_SMALLEST_SHARE: Final = 1 / 8
+
+
+@dataclass(frozen=True, slots=True)
+class AdmissionSettings:
+    """How much may be under way in one process, and for how long a client is waited for.
+
+    Attributes:
+        target_seconds: banners shall take no longer, on average, from request to answer.
+        look_seconds: how often that is looked at.
+        banners: requests for a banner under way at most.
+        events: requests with events under way at most; they wait for the log too.
+        large_bodies: requests under way at most whose body is, or may become, larger than
+            `large_bytes`: what bounds the memory that bodies take.
+        large_bytes: bodies up to this size are small.
+        refusal_seconds: a refusal is sent so much later. A client that comes again at once would
+            otherwise cost the others a fifth of their capacity.
+        request_seconds: a request must have come whole within so long; 408 where it has not.
+        answer_seconds: an answer must have been taken within so long, or the connection is cut.
+        idle_seconds: a connection without a request is kept so long; longer than the pools of usual
+            clients keep theirs.
+        watch_seconds: how often connections are looked at.
+    """
+
+    target_seconds: float = 0.1
+    look_seconds: float = 0.2
+    banners: int = 512
+    events: int = 1_024
+    large_bodies: int = 32
+    large_bytes: int = 65_536
+    refusal_seconds: float = 0.1
+    request_seconds: float = 10.0
+    answer_seconds: float = 10.0
+    idle_seconds: float = 20.0
+    watch_seconds: float = 1.0
+
+
+def next_share(share: float, *, mean_seconds: float, target_seconds: float, refused: bool) -> float:
+    """Return the share of the bounds that is let in from now on, between 1/8 and 1.
+
+    Args:
+        share: let in so far.
+        mean_seconds: that banners took meanwhile.
+        target_seconds: that they may take.
+        refused: whether anybody was refused: only then would a larger share change anything.
+
+    Example:
+        >>> next_share(1.0, mean_seconds=0.08, target_seconds=0.05, refused=True)
+        0.625
+        >>> next_share(0.5, mean_seconds=0.04, target_seconds=0.05, refused=False)
+        0.5
+    """
+    if mean_seconds > target_seconds:
+        return max(_SMALLEST_SHARE, share * max(_SHRINKS_AT_MOST, target_seconds / mean_seconds))
+    return min(1.0, share * _GROWS) if refused else share
+
+
+class Lane:
+    """Requests of one kind; for one event loop.
+
+    Attributes:
+        reason: named where one is refused.
+        waits_for_body: True: a request counts from its head on, False: once its body is there, so
+            that clients who send slowly take nobody's place.
+        under_way: how many are counted now.
+        limit: no more are let in.
+        is_timed: True: `took` is to be told how long some of them took, in seconds.
+    """
+
+    __slots__ = ("is_timed", "limit", "reason", "took", "under_way", "waits_for_body")
+
+    def __init__(
+        self,
+        reason: str,
+        limit: int,
+        *,
+        waits_for_body: bool = False,
+        took: Callable[[float], None] | None = None,
+    ) -> None:
+        self.reason, self.limit, self.waits_for_body = reason, limit, waits_for_body
+        self.under_way = 0
+        self.is_timed = took is not None
+        self.took = took or (lambda _: None)
+
+
+class Admission:
+    """The lanes of one process.
+
+    Args:
+        settings: the bounds.
+        refused: told the reason of every refusal.
+        monotonic: seconds.
+    """
+
+    def __init__(
+        self,
+        settings: AdmissionSettings,
+        *,
+        refused: Callable[[str], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.monotonic = monotonic
+        self._tell = refused
+        self._share = 1.0
+        self._looked_at = monotonic()
+        self._answered, self._seconds, self._refused = 0, 0.0, False
+        self._banners = Lane("banners", settings.banners, took=self._banner_took)
+        self._events = Lane("events", settings.events)
+        self._large = Lane("large_bodies", settings.large_bodies, waits_for_body=True)
+
+    def lane(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> Lane | None:
+        """Return where a request belongs by its head; None: it is let in whatever happens.
+
+        Args:
+            url: as sent.
+            headers: names in lower case.
+        """
+        if url == b"/recommend":
+            return self._banners
+        for name, value in headers:
+            if name == b"content-length":
+                # What is no number is the route's to refuse; nor does it take long numbers.
+                if len(value) > 9 or (value.isdigit() and int(value) > self.settings.large_bytes):
+                    return self._large
+            elif name == b"transfer-encoding":
+                return self._large
+        return self._events if url.startswith(b"/events") else None
+
+    def refuse(self, reason: str) -> None:
+        """Count a refusal."""
+        self._refused = True
+        self._tell(reason)
+
+    def _banner_took(self, seconds: float) -> None:
+        self._answered += 1
+        self._seconds += seconds
+        now = self.monotonic()
+        if now - self._looked_at < self.settings.look_seconds:
+            return
+        share = next_share(
+            self._share,
+            mean_seconds=self._seconds / self._answered,
+            target_seconds=self.settings.target_seconds,
+            refused=self._refused,
+        )
+        if share != self._share:
+            self._share = share
+            self._banners.limit = max(1, int(self.settings.banners * share))
+            self._events.limit = max(1, int(self.settings.events * share))
+        self._looked_at = now
+        self._answered, self._seconds, self._refused = 0, 0.0, False

@@ -1,0 +1,260 @@
+"""One client's connection: uvicorn's own, that refuses early and waits for nobody for ever.
+
+A refusal is written from the request's head alone: no task, no body, no route. Timeouts are kept by
+one look over all connections a second instead of a timer for each request: uvicorn gives every
+request a list of headers of its own, so a connection that shows the same one as at an earlier look
+has stood still.
+"""
+
+from asyncio import AbstractEventLoop
+from collections import deque
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from service.admission import Admission, Lane
+from service.problems import MEDIA_TYPE, Problem
+
+SLOW_REQUEST: Final = "slow_request"
+SLOW_READER: Final = "slow_reader"
+PIPELINED: Final = "pipelined"
+_HEADERS_COMPLETE: Final = HttpToolsProtocol.on_headers_complete
+_MESSAGE_COMPLETE: Final = HttpToolsProtocol.on_message_complete
+_RESPONSE_COMPLETE: Final = HttpToolsProtocol.on_response_complete
+_TIMED_EACH: Final = 8
+"""Of so many requests under way one is timed: the others would only cost."""
+_TICKS: Final = 10
+"""Times to send refusals within the time they are held back."""
+
+
+def _answer(status: int, title: str, detail: str, *headers: str) -> bytes:
+    body = msgspec.json.encode(
+        Problem(title=title, status=status, detail=detail, request_id="0" * 16)
+    )
+    head = (
+        f"HTTP/1.1 {status} {title}", f"content-type: {MEDIA_TYPE}",
+        f"content-length: {len(body)}", *headers,
+    )  # fmt: skip
+    return "\r\n".join((*head, "", "")).encode() + body
+
+
+_BUSY_DETAIL: Final = "too many requests are under way; come again after a second"
+_BUSY: Final = _answer(503, "Service Unavailable", _BUSY_DETAIL, "retry-after: 1")
+_BUSY_LAST: Final = _answer(
+    503, "Service Unavailable", _BUSY_DETAIL, "retry-after: 1", "connection: close"
+)
+_TOO_SLOW: Final = _answer(
+    408, "Request Timeout", "the request did not come whole in time", "connection: close"
+)
+
+
+class _Event:
+    def set(self) -> None:
+        """Nobody waits."""
+
+
+class _Refused:
+    """Stands where uvicorn keeps the request that is answered: this one has been."""
+
+    response_complete = True
+    message_event = _Event()
+
+
+_REFUSED: Final[Any] = _Refused()
+
+
+class Door:
+    """When refusals are sent, and the look over all connections; for one event loop."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.admission = admission
+        self._due: deque[list[Connection]] = deque([] for _ in range(2 * _TICKS))
+        self._tick_seconds = admission.settings.refusal_seconds / _TICKS
+        self._next = 0
+        self._ticks = self._looks = False
+
+    def opened(self, loop: AbstractEventLoop, connections: Iterable[Any]) -> None:
+        """Look over the connections from now on, until there are none."""
+        if not self._looks:
+            self._looks = True
+            loop.call_later(self.admission.settings.watch_seconds, self._look, loop, connections)
+
+    def _look(self, loop: AbstractEventLoop, connections: Iterable[Any]) -> None:
+        every = [one for one in connections if isinstance(one, Connection)]
+        now = self.admission.monotonic()
+        for connection in every:
+            connection.look(now)
+        self._looks = False
+        if every:
+            self.opened(loop, connections)
+
+    def refuse_later(self, loop: AbstractEventLoop, connection: "Connection") -> None:
+        """Send a refusal some time from now.
+
+        Refusals of one moment are spread, so that who comes again at once does not come with all
+        the others, when most would be refused again and nobody be there a moment later.
+        """
+        self._next = (self._next + 1) % _TICKS
+        self._due[_TICKS // 2 + self._next].append(connection)
+        if not self._ticks:
+            self._ticks = True
+            loop.call_later(self._tick_seconds, self._send, loop)
+
+    def _send(self, loop: AbstractEventLoop) -> None:
+        due = self._due.popleft()
+        self._due.append([])
+        for connection in due:
+            connection.send_refusals()
+        self._ticks = any(self._due)
+        if self._ticks:
+            loop.call_later(self._tick_seconds, self._send, loop)
+
+
+class Connection(HttpToolsProtocol):
+    """Counts what is under way, refuses what is too much, and closes who keeps it waiting."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+        *,
+        door: Door,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._door, self._admission = door, door.admission
+        self._lane_of = door.admission.lane
+        self._lane: Lane | None = None
+        self._entered: list[Lane | None] = []
+        self._timed_since = 0.0
+        self._refusals = 0
+        self._is_last = False
+        self._whole: Any = None
+        self._watched: Any = self
+        self._watched_since = self._unsent_since = 0.0
+
+    def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        """Begin to be looked at."""
+        super().connection_made(transport)
+        self._door.opened(self.loop, self.connections)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of what was counted."""
+        super().connection_lost(exc)
+        for lane in self._entered:
+            if lane is not None:
+                lane.under_way -= 1
+        self._entered.clear()
+
+    # Written out rather than short: these run on every request.
+
+    def on_headers_complete(self) -> None:
+        """Refuse the request, or let uvicorn answer it."""
+        self._lane = lane = self._lane_of(self.url, self.headers)
+        if lane is not None:
+            if (lane.under_way >= lane.limit or self._refusals) and self._is_free():
+                self._refuse(lane)
+                return
+            if lane.waits_for_body:
+                lane.under_way += 1
+                self._entered.append(lane)
+        elif self._refusals:
+            self._refuse(None)
+            return
+        _HEADERS_COMPLETE(self)
+
+    def on_message_complete(self) -> None:
+        """Count the request from now on."""
+        _MESSAGE_COMPLETE(self)
+        self._whole = self.headers
+        if self.cycle.response_complete:  # refused, or answered before its body had come
+            return
+        lane = self._lane
+        if lane is None:
+            self._entered.append(None)
+        elif not lane.waits_for_body:
+            lane.under_way += 1
+            if lane.is_timed and not lane.under_way % _TIMED_EACH and not self._entered:
+                self._timed_since = self._admission.monotonic()
+            self._entered.append(lane)
+
+    def on_response_complete(self) -> None:
+        """Count it no more."""
+        if self._entered:  # else it was answered before its body had come
+            lane = self._entered.pop(0)
+            if lane is not None:
+                lane.under_way -= 1
+                if self._timed_since:
+                    lane.took(self._admission.monotonic() - self._timed_since)
+                    self._timed_since = 0.0
+        _RESPONSE_COMPLETE(self)
+
+    def _is_free(self) -> bool:
+        """Return True when nothing else is to be answered first."""
+        return self.cycle is None or bool(self.cycle.response_complete)
+
+    def shutdown(self) -> None:
+        """Close the connection after what is still to be answered."""
+        if self._refusals:
+            self._is_last = True
+        else:
+            super().shutdown()
+
+    def _refuse(self, lane: Lane | None) -> None:
+        self.cycle = _REFUSED
+        self._is_last = not self.parser.should_keep_alive()
+        self._refusals += 1
+        self._admission.refuse(PIPELINED if lane is None else lane.reason)
+        if self._refusals == 1:
+            self._door.refuse_later(self.loop, self)
+
+    def send_refusals(self) -> None:
+        """Send what has been waiting."""
+        refusals, self._refusals = self._refusals, 0
+        if self.transport.is_closing():
+            return
+        self.transport.write(_BUSY * (refusals - 1) + (_BUSY_LAST if self._is_last else _BUSY))
+        if self._is_last:
+            self.transport.close()
+
+    def look(self, now: float) -> None:
+        """Close the connection when it has kept the process waiting for too long."""
+        settings = self._admission.settings
+        if self._keeps_unread(now):
+            self._admission.refuse(SLOW_READER)
+            self.transport.abort()
+        elif self._refusals or self.transport.is_closing():
+            return
+        elif self._watched is not self.headers:  # another request than at the last look
+            self._watched, self._watched_since = self.headers, now
+        elif self.headers is not self._whole:
+            if now - self._watched_since > settings.request_seconds:
+                self._give_up()
+        elif (
+            (self.cycle is None or self.cycle.response_complete)
+            and self.timeout_keep_alive_task is None
+            and now - self._watched_since > settings.idle_seconds
+        ):
+            self.transport.close()
+
+    def _keeps_unread(self, now: float) -> bool:
+        if not self.transport.get_write_buffer_size():
+            self._unsent_since = 0.0
+            return False
+        self._unsent_since = self._unsent_since or now
+        return now - self._unsent_since > self._admission.settings.answer_seconds
+
+    def _give_up(self) -> None:
+        self._admission.refuse(SLOW_REQUEST)
+        if self._answers_nothing():
+            self.transport.write(_TOO_SLOW)
+        self.transport.close()
+
+    def _answers_nothing(self) -> bool:
+        cycle = self.cycle
+        return cycle is None or cycle.response_complete or not cycle.response_started
