@@ -7,9 +7,9 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from schemas.problems import MEDIA_TYPE, Problem
 from schemas.products import Product
 from schemas.requests import EventIn, EventsResponse, RecommendRequest, RecommendResponse
-from service.problems import MEDIA_TYPE, Problem
 
 CONTRACT_VERSION: Final = "1.0.0"
 _REF: Final = "#/components/schemas/{name}"
@@ -99,6 +99,23 @@ _EVENT_EXAMPLES: Final = [
      "occurred_at": "2026-11-22T17:04:00Z"},
 ]  # fmt: skip
 
+_CLICKED: Final = {
+    "operationId": "report_events",
+    "description": "Report a click on the banner's first product.",
+    "requestBody": [{
+        "event_id": "$response.body#/recommendation_id",
+        "type": "click",
+        "recommendation_id": "$response.body#/recommendation_id",
+        "attribution_token": "$response.body#/attribution_token",
+        "product_id": "$response.body#/products/0/product_id",
+        "occurred_at": "2026-11-22T17:00:03Z",
+    }],
+}  # fmt: skip
+_REMOVED: Final = {
+    "operationId": "delete_product",
+    "parameters": {"product_id": "$request.body#/0/product_id"},
+}
+
 RECOMMEND: Final = Documented(
     operation_id="recommend",
     summary="Five products for one shopper, drawn by the policy.",
@@ -107,6 +124,7 @@ RECOMMEND: Final = Documented(
         200: {
             "description": "The banner; fewer than five products only where fewer are eligible.",
             "content": _content(RecommendResponse, _BANNER_EXAMPLE),
+            "links": {"click": _CLICKED},
         },
         **_problems(_BODY_ERRORS),
     },
@@ -131,15 +149,13 @@ EVENTS: Final = Documented(
     },
     openapi_extra=_body(list[EventIn], _EVENT_EXAMPLES, "application/json", "text/plain"),
 )
-_TAKEN: Final[dict[int | str, Json]] = {
-    202: {"description": "Durable.", "content": _content(Taken, {"accepted": 1})}
-}
+_TAKEN: Final[Json] = {"description": "Durable.", "content": _content(Taken, {"accepted": 1})}
 PUT_PRODUCTS: Final = Documented(
     operation_id="put_products",
     summary="Add or change products: all of the list or none; servable within seconds.",
     tags=["operate"],
     status_code=202,
-    responses={**_TAKEN, **_problems((*_BODY_ERRORS, 503))},
+    responses={202: _TAKEN | {"links": {"remove": _REMOVED}}, **_problems((*_BODY_ERRORS, 503))},
     openapi_extra=_body(
         list[Product],
         [{"product_id": "p3", "title": "Whole milk", "category": "dairy/milk", "price_cents": 129}],
@@ -150,7 +166,7 @@ DELETE_PRODUCT: Final = Documented(
     summary="Stop showing a product.",
     tags=["operate"],
     status_code=202,
-    responses={**_TAKEN, **_problems((401, 403, 404, 422, 503))},
+    responses={202: _TAKEN, **_problems((401, 403, 404, 422, 503))},
     openapi_extra=_parameter("product_id"),
 )
 DELETE_USER: Final = Documented(
@@ -158,7 +174,7 @@ DELETE_USER: Final = Documented(
     summary="Forget everything known of a user.",
     tags=["operate"],
     status_code=202,
-    responses={**_TAKEN, **_problems((401, 403, 422, 503))},
+    responses={202: _TAKEN, **_problems((401, 403, 422, 503))},
     openapi_extra=_parameter("user_id"),
 )
 LIVEZ: Final = Documented(

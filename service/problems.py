@@ -2,10 +2,8 @@
 
 import secrets
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final
 
-import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from schemas.problems import MEDIA_TYPE, problem_body
 from service import errors
 
 log = structlog.get_logger(__name__)
-MEDIA_TYPE: Final = "application/problem+json"
 STATUS: Final[Mapping[type[Exception], int]] = {
     errors.NotJson: 400,
     errors.KeyNotGiven: 401,
@@ -36,18 +34,6 @@ _HEADERS: Final[Mapping[type[Exception], Mapping[str, str]]] = {
     # The rest of an oversized body is not read, so the connection cannot be used again.
     errors.BodyTooLarge: {"connection": "close"},
 }
-_LONGEST_DETAIL: Final = 400
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of every error."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str | None = None
-    request_id: str
-    """Names this answer in the service's own log."""
 
 
 def problem(
@@ -55,17 +41,8 @@ def problem(
 ) -> tuple[Response, str]:
     """Return an error's response and its request id."""
     request_id = secrets.token_hex(8)
-    try:
-        title = HTTPStatus(status).phrase
-    except ValueError:
-        title = "Error"
-    body = Problem(
-        title=title,
-        status=status,
-        detail=None if detail is None else detail[:_LONGEST_DETAIL],
-        request_id=request_id,
-    )
-    return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE), request_id
+    body = problem_body(status, detail, request_id=request_id)
+    return Response(body, status, headers, MEDIA_TYPE), request_id
 
 
 async def _refused(_: Request, error: Exception) -> Response:

@@ -8,6 +8,8 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from service.protocol import Protocol
+
 _BACKLOG: Final = 2_048
 _GRACE_SECONDS: Final = 10
 _THRESHOLDS: Final = (50_000, 50, 100)
@@ -58,7 +60,7 @@ def configuration(app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         access_log=False,
