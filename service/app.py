@@ -147,10 +147,11 @@ def _judged(
         return Verdict("invalid", event.reason)
     now_ms = on.clock()
     verdict: Verdict | None = None
+    address = request.client.host if request.client else ""
     if not trusted:
         verdict = on.browser_rules.refusal(
             event,
-            address=request.client.host if request.client else "",
+            address=address,
             user_agent=request.headers.get("user-agent", ""),
             now_ms=now_ms,
         )
@@ -159,7 +160,8 @@ def _judged(
         verdict = on.intake.judge(event, SERVER if trusted else BROWSER, rows, now_ms)
         key = verdict.messages[0].key if verdict.messages else None
         if not trusted and event.attribution_token and key:
-            verdict = on.browser_rules.excess(key, now_ms) or verdict
+            excess = on.browser_rules.excess(event, key, address=address, now_ms=now_ms)
+            verdict = excess or verdict
     on.metrics.events.labels(event.type, verdict.outcome).inc()
     return verdict
 
