@@ -47,9 +47,10 @@ _ERRORS: Final = {
     413: "The body is too large.",
     415: "The body is of another media type.",
     422: "The body breaks the contract; `detail` says where.",
+    429: "The key calls more often than it may; `Retry-After` says when to come back.",
     503: "Not now; `Retry-After` says when to try again.",
 }
-_BODY_ERRORS: Final = (400, 401, 403, 413, 415, 422)
+_BODY_ERRORS: Final = (400, 401, 403, 413, 415, 422, 429)
 
 
 def _schema(kind: Any) -> Json:  # noqa: ANN401 - a type or a list of a type
@@ -166,7 +167,7 @@ DELETE_PRODUCT: Final = Documented(
     summary="Stop showing a product.",
     tags=["operate"],
     status_code=202,
-    responses={202: _TAKEN, **_problems((401, 403, 404, 422, 503))},
+    responses={202: _TAKEN, **_problems((401, 403, 404, 422, 429, 503))},
     openapi_extra=_parameter("product_id"),
 )
 DELETE_USER: Final = Documented(
@@ -174,7 +175,7 @@ DELETE_USER: Final = Documented(
     summary="Forget everything known of a user.",
     tags=["operate"],
     status_code=202,
-    responses={202: _TAKEN, **_problems((401, 403, 422, 503))},
+    responses={202: _TAKEN, **_problems((401, 403, 422, 429, 503))},
     openapi_extra=_parameter("user_id"),
 )
 LIVEZ: Final = Documented(

@@ -24,6 +24,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     errors.BodyNotSupported: 415,
     errors.RequestNotValid: 422,
     errors.PinRefused: 422,
+    errors.KeyOverRate: 429,
     errors.NotReady: 503,
     errors.TryLater: 503,
 }
@@ -47,7 +48,8 @@ def problem(
 
 async def _refused(_: Request, error: Exception) -> Response:
     kind = type(error)
-    return problem(STATUS[kind], str(error), _HEADERS.get(kind))[0]
+    own = error.headers if isinstance(error, errors.KeyOverRate) else None
+    return problem(STATUS[kind], str(error), own or _HEADERS.get(kind))[0]
 
 
 async def _http(_: Request, error: Exception) -> Response:

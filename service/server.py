@@ -55,8 +55,13 @@ def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
     return listener
 
 
-def configuration(app: FastAPI) -> uvicorn.Config:
-    """Return how uvicorn serves an app here; nothing of it costs a request anything it need not."""
+def configuration(app: FastAPI, trusted_proxies: str = "127.0.0.1") -> uvicorn.Config:
+    """Return how uvicorn serves an app here; nothing of it costs a request anything it need not.
+
+    Args:
+        app: with its lifespan.
+        trusted_proxies: addresses whose X-Forwarded-For is believed, comma-separated.
+    """
     return uvicorn.Config(
         app,
         loop="uvloop",
@@ -64,6 +69,8 @@ def configuration(app: FastAPI) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=True,
+        forwarded_allow_ips=trusted_proxies,
         log_config=None,
         server_header=False,
         backlog=_BACKLOG,
@@ -71,15 +78,16 @@ def configuration(app: FastAPI) -> uvicorn.Config:
     )
 
 
-def serve(app: FastAPI, listener: socket.socket) -> None:
+def serve(app: FastAPI, listener: socket.socket, *, trusted_proxies: str = "127.0.0.1") -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered, the log's queue is drained.
 
     Args:
         app: with its lifespan.
         listener: a listening socket; closed at the end.
+        trusted_proxies: see `configuration`.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
-        uvicorn.Server(configuration(app)).run(sockets=[listener])
+        uvicorn.Server(configuration(app, trusted_proxies)).run(sockets=[listener])
     finally:
         listener.close()

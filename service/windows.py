@@ -17,11 +17,13 @@ class Window:
     Args:
         cap: so much is within the cap, in one window.
         seconds: length of a window.
+        cells: of each row; with 1 everybody is counted together.
     """
 
-    def __init__(self, *, cap: int, seconds: int) -> None:
+    def __init__(self, *, cap: int, seconds: int, cells: int = _CELLS) -> None:
         self.cap = cap
         self.seconds = seconds
+        self._cells = cells
         self._began = -1
         self._rows = (array("L"), array("L"))
 
@@ -38,11 +40,11 @@ class Window:
         began = now_ms // (1000 * self.seconds)
         if began != self._began:
             self._began = began
-            empty = bytes(_CELLS * self._rows[0].itemsize)
+            empty = bytes(self._cells * self._rows[0].itemsize)
             self._rows = (array("L", empty), array("L", empty))
         least = 0
         for number, row in enumerate(self._rows):
-            cell = hash((number, who)) % _CELLS
+            cell = hash((number, who)) % self._cells
             row[cell] += 1
             least = row[cell] if not least else min(least, row[cell])
         return least

@@ -56,7 +56,7 @@ def serve(
         after_swap=server.settle_heap,
     )
     try:
-        server.serve(service.app, listener)
+        server.serve(service.app, listener, trusted_proxies=settings.trusted_proxies)
     finally:
         events.close()
 
@@ -151,7 +151,8 @@ def console(settings: Settings, parent_pid: ParentPid = None) -> None:
     _begin("console", settings, parent_pid)
     listener = _listener(lambda: server.listening(settings.host, settings.console_port))
     with wiring.opened_log(settings, member="console", may_be_away=True) as events:
-        server.serve(console_app(settings, events), listener)
+        app = console_app(settings, events)
+        server.serve(app, listener, trusted_proxies=settings.trusted_proxies)
 
 
 def _begin(process: str, settings: Settings, parent_pid: int | None) -> None:
