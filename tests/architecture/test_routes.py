@@ -30,7 +30,7 @@ ALLOWED = {
     ("POST", "/policies/{version}/promote"): {OPERATOR},
     ("GET", "/explain/{recommendation_id}"): {OPERATOR},
 }
-WRONG = (None, "", "nobody-knows-this-key", OPERATOR[:-1], OPERATOR + "x", OPERATOR.upper())
+WRONG = (None, "nobody-knows-this-key", OPERATOR[:-1], OPERATOR + "x", OPERATOR.upper())
 
 
 @pytest.fixture(scope="module")

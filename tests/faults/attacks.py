@@ -314,11 +314,15 @@ class Attackers:
         self._order(now_ms, address, recommendation_id=seen.recommendation_id)
 
     def _cross(self, visit: Visit, seen: Banner, now_ms: int, address: str) -> None:
-        """A shopper's own token, with the names of others."""
-        self._say(
-            now_ms, address, user_id="somebody else",
-            recommendation_id=seen.recommendation_id, attribution_token=seen.token,
-        )  # fmt: skip
+        """A shopper's own token, with the names of others.
+
+        A banner for nobody in particular may be clicked by anybody who has its token.
+        """
+        if visit.user_id is not None:
+            self._say(
+                now_ms, address, user_id="somebody else",
+                recommendation_id=seen.recommendation_id, attribution_token=seen.token,
+            )  # fmt: skip
         self._order(now_ms, address, user_id=visit.user_id or "somebody")
 
     def _order(self, now_ms: int, address: str, **named: Any) -> None:

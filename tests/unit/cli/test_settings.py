@@ -1,4 +1,7 @@
 import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +10,8 @@ from cli.errors import BadUsage
 from cli.options import command_with_settings, read_settings
 from cli.settings import SECRETS, Settings, described, misspelt
 from cli.wiring import keyring, require_loopback_or_keys
+
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -79,20 +84,19 @@ def test_every_secret_may_be_a_file():
     assert set(SECRETS) == {name for name, kind in kinds.items() if "SecretStr" in kind}
 
 
-def test_a_misspelt_setting_is_named_with_its_neighbour(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    seen = []
-    command = command_with_settings(lambda settings: seen.append(settings.control_share))
-    flags = dict.fromkeys(Settings.model_fields)
-    monkeypatch.setenv("QUINTET_CONTROL_SHAER", "0.5")
-
-    command(**flags)
-
-    assert seen == [0.1]
-    assert capsys.readouterr().err == (
-        "quintet: QUINTET_CONTROL_SHAER is no setting: is QUINTET_CONTROL_SHARE meant?\n"
+def test_a_misspelt_setting_is_named_with_its_neighbour(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "cli.main", "settings", "--json"],
+        env=os.environ | {"QUINTET_CONTROL_SHAER": "0.5", "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
+
+    assert done.returncode == 0
+    assert "QUINTET_CONTROL_SHAER is no setting: is QUINTET_CONTROL_SHARE meant?" in done.stderr
+    assert "SHAER" not in done.stdout
     assert not misspelt(["QUINTET_SECRET_FILE", "QUINTET_PORT", "quintet_port", "OTHER"])
     assert misspelt(["QUINTET_XYZZY_PLUGH"]) == [
         "QUINTET_XYZZY_PLUGH is no setting: see `quintet settings`"

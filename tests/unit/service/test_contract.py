@@ -207,7 +207,7 @@ def test_every_operation_is_named_and_documents_its_errors(shop):
     assert named["recommend"] == (
         "/recommend",
         "POST",
-        {"200", "400", "401", "403", "413", "415", "422"},
+        {"200", "400", "401", "403", "413", "415", "422", "429"},
     )
     assert "503" in named["report_events"][2]
     assert named["delete_product"][0] == "/products/{product_id}"
