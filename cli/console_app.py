@@ -91,7 +91,7 @@ def console_app(settings: Settings, events: Log) -> FastAPI:
         ),
         ConsoleSettings(
             service_url=settings.service_url or wiring.url(settings.host, settings.port),
-            keys=wiring.key_scopes(settings),
+            keys=wiring.keyring(settings),
             shoppers=read_marker(settings.data_dir).shoppers,
             audit=audit,
         ),

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from cli.errors import BadUsage
 from cli.logs import configure_logs
 from cli.output import Output
-from cli.settings import Settings, described
+from cli.settings import Settings, described, misspelt
 
 _PANEL = "Settings (also as environment variables, see `quintet settings`)"
 
@@ -69,6 +70,8 @@ def command_with_settings(function: Callable[..., None]) -> Callable[..., None]:
         if answers:
             arguments["output"] = Output(as_json=arguments.pop("json_output"))
         settings = read_settings(given)
+        for sentence in misspelt(os.environ):
+            typer.echo(f"quintet: {sentence}", err=True)
         asked_for = "log_level" in settings.model_fields_set
         level = settings.log_level if asked_for or not answers else "warning"
         configure_logs(level, process=function.__name__)

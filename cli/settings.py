@@ -1,10 +1,56 @@
-"""Every setting, read once per process: flags over the environment over `.env` over defaults."""
+"""Every setting, read once per process: flags over the environment over `.env` over defaults.
 
+A secret need not stand in the environment: `QUINTET_SECRET_FILE` names the file that holds
+QUINTET_SECRET, and so for every setting that is one.
+"""
+
+import difflib
+import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from cli.errors import BadUsage
+
+_PREFIX: Final = "QUINTET_"
+_FILE: Final = "_FILE"
+SECRETS: Final = ("secret", "api_keys", "kafka_sasl_password", "redis_url")
+"""Settings that may be given as files."""
+
+
+def _file_of(name: str) -> str | None:
+    return os.environ.get(f"{_PREFIX}{name.upper()}{_FILE}")
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Secrets out of the files that the environment names; a line's end at the end is left out."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - as the base class
+        """Return what the file of a setting holds.
+
+        Raises:
+            BadUsage: it cannot be read.
+        """
+        path = _file_of(field_name) if field_name in SECRETS else None
+        if not path:
+            return None, field_name, False
+        try:
+            return Path(path).read_text().rstrip("\r\n"), field_name, False
+        except (OSError, UnicodeDecodeError) as problem:
+            name = f"{_PREFIX}{field_name.upper()}{_FILE}"
+            raise BadUsage(f"{name}: cannot read {path}: {problem}") from None
+
+    def __call__(self) -> dict[str, Any]:
+        """Return every setting that is given as a file."""
+        found = {
+            name: self.get_field_value(field, name)[0]
+            for name, field in self.settings_cls.model_fields.items()
+        }
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Settings(BaseSettings):
@@ -17,6 +63,18 @@ class Settings(BaseSettings):
         frozen=True,
         hide_input_in_errors=True,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as the base class
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where settings come from, the first goes over the others."""
+        return init_settings, env_settings, SecretFiles(settings_cls), dotenv_settings
 
     data_dir: Path = Field(
         Path("quintet-data"), description="everything local: log, catalogue, snapshots, checkpoints"
@@ -40,10 +98,15 @@ class Settings(BaseSettings):
     )
     api_keys: SecretStr | None = Field(
         None,
-        description="key:scope+scope,... of recommend, events:browser, events:server, operate",
+        description="key:scope+scope,... of recommend, events:browser, events:server, operate; "
+        "key:scope@600 may call 600 times a minute",
     )
     cors_origins: str = Field(
         "", description="origins of storefronts that may call from a browser, comma-separated"
+    )
+    trusted_proxies: str = Field(
+        "127.0.0.1",
+        description="proxies whose X-Forwarded-For tells where a caller is, comma-separated",
     )
     streams: Literal["local", "kafka"] = Field("local", description="where the log lives")
     kafka_bootstrap_servers: str = Field(
@@ -103,12 +166,17 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="logs")
 
     def as_environment(self) -> dict[str, str]:
-        """Return the settings as environment variables for a child process, secrets included."""
+        """Return the settings as environment variables for a child process.
+
+        Secrets are among them, but for those that the child finds in the same files.
+        """
+        in_files = SecretFiles(type(self))()
         found: dict[str, str] = {}
         for name, value in self:
             if value is not None:
                 shown = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
-                found[f"QUINTET_{name.upper()}"] = shown
+                if in_files.get(name) != shown:
+                    found[f"{_PREFIX}{name.upper()}"] = shown
         return found
 
 
@@ -118,3 +186,21 @@ def described() -> list[tuple[str, str, str]]:
         (f"QUINTET_{name.upper()}", "--" + name.replace("_", "-"), field.description or "")
         for name, field in Settings.model_fields.items()
     ]
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """Return a sentence for each name that looks like a setting and is none.
+
+    Example:
+        >>> misspelt(["QUINTET_CONTROL_SHAER", "QUINTET_PORT", "PATH"])
+        ['QUINTET_CONTROL_SHAER is no setting: is QUINTET_CONTROL_SHARE meant?']
+    """
+    known = [name for name, _, _ in described()]
+    known += [f"{_PREFIX}{name.upper()}{_FILE}" for name in SECRETS]
+    found = []
+    for name in sorted(set(names)):
+        if name.upper().startswith(_PREFIX) and name.upper() not in known:
+            near = difflib.get_close_matches(name.upper(), known, n=1)
+            meant = f"is {near[0]} meant?" if near else "see `quintet settings`"
+            found.append(f"{name} is no setting: {meant}")
+    return found

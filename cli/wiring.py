@@ -19,6 +19,8 @@ from cli.settings import Settings
 from policy.registry import Registry
 from projections.history.port import HistoryReader, HistoryStore
 from rewards.specification import RewardSpecification
+from schemas.errors import KeysNotReadable
+from schemas.keys import Keyring
 from streams.port import Log
 from streams.topics import TOPICS
 
@@ -222,7 +224,7 @@ def service_settings(settings: Settings) -> "ServiceSettings":
     is_remote = settings.streams == "kafka"
     return ServiceSettings(
         secret=secret(settings),
-        api_keys=settings.api_keys.get_secret_value() if settings.api_keys else "",
+        api_keys=_key_text(settings),
         cors_origins=allowed_origins(settings),
         control_share=settings.control_share,
         arm_period_seconds=settings.arm_period_seconds,
@@ -254,22 +256,16 @@ def learner_settings(settings: Settings, *, device: str = "auto") -> "LearnerSet
     )
 
 
-def key_scopes(settings: Settings) -> dict[str, frozenset[str]]:
-    """Return the scopes of each API key; empty: there are no keys.
+def keyring(settings: Settings) -> Keyring:
+    """Return the API keys; none: there are no keys.
 
     Raises:
         BadUsage: the setting has another form.
     """
-    from service.api_keys import ApiKeys
-    from service.errors import KeysNotReadable
-
-    text = settings.api_keys.get_secret_value() if settings.api_keys else ""
     try:
-        ApiKeys.parse(text)
+        return Keyring.parse(_key_text(settings))
     except KeysNotReadable as problem:
         raise BadUsage(f"QUINTET_API_KEYS: {problem}") from None
-    entries = [entry.strip().partition(":") for entry in text.split(",") if entry.strip()]
-    return {key: frozenset(scopes.split("+")) for key, _, scopes in entries}
 
 
 def key_with(settings: Settings, *scopes: str) -> str | None:
@@ -278,11 +274,19 @@ def key_with(settings: Settings, *scopes: str) -> str | None:
     Raises:
         BadUsage: there are keys, but none has them all.
     """
-    known = key_scopes(settings)
-    found = [key for key, given in known.items() if given.issuperset(scopes)]
-    if known and not found:
+    known = keyring(settings)
+    given = [entry.strip().partition(":")[0] for entry in _key_text(settings).split(",")]
+    for key in given:
+        found = known.find(key)
+        if found is not None and found.scopes.issuperset(scopes):
+            return key
+    if known:
         raise BadUsage(f"no API key has the scopes {', '.join(scopes)}")
-    return found[0] if found else None
+    return None
+
+
+def _key_text(settings: Settings) -> str:
+    return settings.api_keys.get_secret_value() if settings.api_keys else ""
 
 
 def require_loopback_or_keys(settings: Settings) -> None:
@@ -292,7 +296,7 @@ def require_loopback_or_keys(settings: Settings) -> None:
         BadUsage: the host is reachable from elsewhere and there are no keys, or they cannot be
             read.
     """
-    if not key_scopes(settings) and settings.host not in {"127.0.0.1", "::1", "localhost"}:
+    if not keyring(settings) and settings.host not in {"127.0.0.1", "::1", "localhost"}:
         raise BadUsage(
             f"host {settings.host} is reachable from elsewhere: set QUINTET_API_KEYS, or listen on "
             "127.0.0.1"

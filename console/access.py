@@ -5,18 +5,15 @@ content type (which a foreign page cannot send without asking first), refuse a f
 where loopback is the only guard, a foreign host name as well (a name may be rebound to 127.0.0.1).
 """
 
-import hashlib
-import hmac
 import ipaddress
-from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
 from fastapi import Request
 
 from console.errors import BadRequest, NotAllowed
+from schemas.keys import OPERATE, Keyring
 
-OPERATE: Final = "operate"
 _SAME_ORIGIN: Final = frozenset({"same-origin", "none"})
 
 
@@ -33,16 +30,11 @@ class Access:
     """Checks callers against the API keys.
 
     Args:
-        keys: scopes by API key; empty: callers on this machine have every scope, others none.
+        keys: the API keys; none: callers on this machine have every scope, others none.
     """
 
-    def __init__(self, keys: Mapping[str, frozenset[str]]) -> None:
-        self._scopes = {hashlib.sha256(k.encode()).digest(): s for k, s in keys.items()}
-
-    @property
-    def keyed(self) -> bool:
-        """Whether callers need a key."""
-        return bool(self._scopes)
+    def __init__(self, keys: Keyring) -> None:
+        self._keys = keys
 
     def require(self, request: Request, scope: str = OPERATE) -> None:
         """Return when the caller has the scope.
@@ -50,23 +42,16 @@ class Access:
         Raises:
             NotAllowed: no key, an unknown key, a key without the scope, or not on this machine.
         """
-        if not self._scopes:
+        if not self._keys:
             if request.client is None or not _is_loopback(request.client.host):
                 raise NotAllowed("without API keys only callers on this machine have this scope")
             if not _is_loopback(_host_name(request.headers.get("host", ""))):
                 raise NotAllowed("call the console by a loopback name: 127.0.0.1 or localhost")
             return
         kind, _, key = request.headers.get("authorization", "").partition(" ")
-        if kind.lower() != "bearer" or scope not in self._of(key.strip()):
+        known = self._keys.find(key.strip()) if kind.lower() == "bearer" else None
+        if known is None or scope not in known.scopes:
             raise NotAllowed(f"needs `Authorization: Bearer KEY` of a key with the scope {scope}")
-
-    def _of(self, key: str) -> frozenset[str]:
-        digest = hashlib.sha256(key.encode(errors="replace")).digest()
-        found: frozenset[str] = frozenset()
-        for known, scopes in self._scopes.items():
-            if hmac.compare_digest(known, digest):
-                found = scopes
-        return found
 
     def require_operation(self, request: Request) -> None:
         """Return when the caller may change something, and meant to.

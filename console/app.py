@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from console import requests
+from console import documents, requests
 from console.access import Access
 from console.assets import Assets, security_headers
 from console.browse import CatalogueView, Shelf
@@ -67,7 +67,7 @@ def create_app(
         settings: keys, the service's address.
         metrics_registry: where its metrics go.
     """
-    app = FastAPI(title="Quintet console", docs_url=None, redoc_url=None)
+    app = documents.DocumentedApp(title="Quintet console", docs_url=None, redoc_url=None)
     access = Access(settings.keys)
     metrics = ConsoleMetrics(metrics_registry)
     metrics_registry.register(RingCollector(lambda: parts.follower.view, parts.operations.live))
@@ -86,17 +86,17 @@ def create_app(
 
 
 def _health(app: FastAPI, follower: Follower, registry: CollectorRegistry) -> None:
-    @app.get("/livez", operation_id="livez")
+    @app.get("/livez", **documents.LIVEZ)
     def livez() -> Response:
-        return _json({"status": "alive"})
+        return _json(documents.State(status="alive"))
 
-    @app.get("/readyz", operation_id="readyz")
+    @app.get("/readyz", **documents.READYZ)
     def readyz() -> Response:
         if not follower.view.caught_up:
             return problem(503, "still reading the log", headers={"Retry-After": "1"})
-        return _json({"status": "ready"})
+        return _json(documents.State(status="ready"))
 
-    @app.get("/metrics", operation_id="metrics")
+    @app.get("/metrics", **documents.METRICS)
     def metrics() -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -114,35 +114,35 @@ def _pages(app: FastAPI, assets: Assets, settings: ConsoleSettings) -> None:
     def asset(name: str) -> Response:
         return assets.asset(name)
 
-    @app.get("/page-settings", operation_id="pageSettings")
+    @app.get("/page-settings", **documents.PAGE_SETTINGS)
     def page_settings() -> Response:
         """Return what the pages need to know: where the service is, who may be played."""
         return _json(
-            {
-                "service_url": settings.service_url.rstrip("/"),
-                "shoppers": settings.shoppers,
-                "needs_key": bool(settings.keys),
-            }
+            documents.PageSettings(
+                service_url=settings.service_url.rstrip("/"),
+                shoppers=settings.shoppers,
+                needs_key=bool(settings.keys),
+            )
         )
 
 
 def _experiment(app: FastAPI, follower: Follower) -> None:
-    @app.get("/experiment", operation_id="experiment")
+    @app.get("/experiment", **documents.EXPERIMENT)
     def experiment() -> Response:
         """Return both arms, the lift, freshness and the audit, cumulative since the log began."""
         return _json(follower.view.report)
 
-    @app.get("/experiment/curve", operation_id="experimentCurve")
+    @app.get("/experiment/curve", **documents.CURVE)
     def curve() -> Response:
         """Return reward per banner of both arms over the banners settled so far."""
         view = follower.view
-        return _json({"points": view.curve, "caught_up": view.caught_up})
+        return _json(documents.Curve(points=view.curve, caught_up=view.caught_up))
 
 
 def _catalogue(app: FastAPI, catalogue: Callable[[], CatalogueView]) -> None:
     shelf: Shelf | None = None
 
-    @app.get("/catalogue", operation_id="searchCatalogue")
+    @app.get("/catalogue", **documents.CATALOGUE)
     def search(query: str = "", page_size: str = "", page_token: str = "") -> Response:
         """Return available products in which every word of `query` is found."""
         nonlocal shelf
@@ -156,7 +156,7 @@ def _catalogue(app: FastAPI, catalogue: Callable[[], CatalogueView]) -> None:
 
 
 def _policies(app: FastAPI, operations: Operations, assets: Assets) -> None:
-    @app.get("/policies", operation_id="listPolicies")
+    @app.get("/policies", **documents.POLICIES)
     def policies(request: Request, page_size: str = "", page_token: str = "") -> Response:
         """Return the versions, newest first, the live pointer and whether it is held."""
         if requests.wants_page(request):
@@ -166,7 +166,7 @@ def _policies(app: FastAPI, operations: Operations, assets: Assets) -> None:
 
 
 def _pairs(app: FastAPI, pairs: Pairs) -> None:
-    @app.get("/pairs", operation_id="strongestPairs")
+    @app.get("/pairs", **documents.PAIRS)
     def strongest() -> Response:
         """Return the pairs of categories that the live version lifts most, the strongest first."""
         return _json(pairs.report())
@@ -186,17 +186,17 @@ def _operations(
             metrics.operations.labels(name, outcome).inc()
         return _json(live)
 
-    @app.post("/policies/rollback", operation_id="rollback")
+    @app.post("/policies/rollback", **documents.ROLLBACK)
     async def rollback(request: Request) -> Response:
         """Go back to the version that was live before, and hold."""
         return await operate(request, "rollback", operations.rollback)
 
-    @app.post("/policies/resume", operation_id="resume")
+    @app.post("/policies/resume", **documents.RESUME)
     async def resume(request: Request) -> Response:
         """Lift the hold."""
         return await operate(request, "resume", operations.resume)
 
-    @app.post("/policies/{version}/promote", operation_id="promote")
+    @app.post("/policies/{version}/promote", **documents.PROMOTE)
     async def promote(request: Request, version: str) -> Response:
         """Make a version live."""
 
@@ -207,7 +207,7 @@ def _operations(
 
 
 def _explain(app: FastAPI, explainer: Explainer, access: Access, assets: Assets) -> None:
-    @app.get("/explain/{recommendation_id}", operation_id="explain")
+    @app.get("/explain/{recommendation_id}", **documents.EXPLAIN)
     def explain(request: Request, recommendation_id: str) -> Response:
         """Return one banner's whole life."""
         if requests.wants_page(request):

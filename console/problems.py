@@ -3,11 +3,11 @@
 The texts are ours alone: nothing the caller sent is echoed, so nothing can fail to serialise.
 """
 
+import secrets
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-import msgspec
 import structlog
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from console.errors import BadRequest, NotAllowed, PolicyNotFound, RecommendationNotFound
 from policy.errors import NoLiveSnapshot, PolicyError, RegistryHeld, SnapshotRejected
 from schemas.errors import RecommendationIdNotReadable
+from schemas.problems import MEDIA_TYPE, problem_body
 from streams.errors import LogUnavailable, TopicMismatch
 
 log = structlog.get_logger(__name__)
@@ -39,15 +40,14 @@ def problem(
     status: int, detail: str | None = None, *, headers: Mapping[str, str] | None = None
 ) -> Response:
     """Return a problem response."""
-    body = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": int(status)}
-    if detail:
-        body["detail"] = detail
-    return Response(
-        msgspec.json.encode(body),
-        status_code=status,
-        media_type="application/problem+json",
-        headers=dict(headers or {}),
-    )
+    return _named(secrets.token_hex(8), status, detail, headers)
+
+
+def _named(
+    request_id: str, status: int, detail: str | None, headers: Mapping[str, str] | None = None
+) -> Response:
+    body = problem_body(int(status), detail, request_id=request_id)
+    return Response(body, int(status), headers, MEDIA_TYPE)
 
 
 def handle_problems(app: FastAPI) -> None:
@@ -70,8 +70,11 @@ def handle_problems(app: FastAPI) -> None:
         return problem(422, f"not readable: {', '.join(places)}")
 
     async def unknown(request: Request, error: Exception) -> Response:
-        log.error("request_failed", route=request.scope.get("path"), exc_info=error)
-        return problem(500, "the console could not answer; its log says why")
+        # The route's template: a path itself may hold an id.
+        route = getattr(request.scope.get("route"), "path", "unmatched")
+        request_id = secrets.token_hex(8)
+        log.error("request_failed", request_id=request_id, route=route, exc_info=error)
+        return _named(request_id, 500, "the console could not answer; its log says why")
 
     for kind in STATUS:
         app.add_exception_handler(kind, known)

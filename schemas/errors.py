@@ -19,3 +19,7 @@ class CandidatesNotReadable(SchemaError):
 
 class RecommendationIdNotReadable(SchemaError):
     """The text is not a recommendation id: `<ulid>-<routing key>`."""
+
+
+class KeysNotReadable(SchemaError):
+    """The setting of API keys does not follow `key:scope+scope[@rate],key:scope+scope`."""

@@ -15,13 +15,13 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from schemas import identity
+from schemas import identity, keys
 from schemas.codec import encode
 from schemas.events import UserErased
 from schemas.limits import BODY_BYTES, RECOMMEND_BYTES, Identifier
 from schemas.products import ProductRemoved, ProductUpserted
 from schemas.requests import EventIn, EventResult, EventsResponse
-from service import api_keys, bodies, docs_page, documents, problems
+from service import bodies, docs_page, documents, problems
 from service.api_keys import ApiKeys
 from service.appender import Appender
 from service.behaviour import Behaviour
@@ -134,7 +134,7 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
 
     @app.post("/recommend", **documents.RECOMMEND)
     async def recommend(request: Request) -> Response:
-        on.api_keys.require(request, api_keys.RECOMMEND)
+        on.api_keys.require(request, keys.RECOMMEND, now_ms=on.clock())
         body = await bodies.read_body(request, RECOMMEND_BYTES, bodies.JSON)
         answer = await on.recommender.recommend(bodies.decode_recommend(body))
         if traced:
@@ -144,8 +144,10 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
 
     @app.post("/events", **documents.EVENTS)
     async def events(request: Request) -> Response:
-        scopes = on.api_keys.require(request, api_keys.EVENTS_BROWSER, api_keys.EVENTS_SERVER)
-        trusted = api_keys.EVENTS_SERVER in scopes
+        scopes = on.api_keys.require(
+            request, keys.EVENTS_BROWSER, keys.EVENTS_SERVER, now_ms=on.clock()
+        )
+        trusted = keys.EVENTS_SERVER in scopes
         body = await bodies.read_body(request, BODY_BYTES, bodies.BEACON)
         results: list[EventResult] = []
         messages: list[Message] = []
@@ -174,10 +176,11 @@ def _judged(
         return Verdict("invalid", event.reason)
     now_ms = on.clock()
     verdict: Verdict | None = None
+    address = request.client.host if request.client else ""
     if not trusted:
         verdict = on.browser_rules.refusal(
             event,
-            address=request.client.host if request.client else "",
+            address=address,
             user_agent=request.headers.get("user-agent", ""),
             now_ms=now_ms,
         )
@@ -186,7 +189,8 @@ def _judged(
         verdict = on.intake.judge(event, SERVER if trusted else BROWSER, rows, now_ms)
         key = verdict.messages[0].key if verdict.messages else None
         if not trusted and event.attribution_token and key:
-            verdict = on.browser_rules.excess(key, now_ms) or verdict
+            excess = on.browser_rules.excess(event, key, address=address, now_ms=now_ms)
+            verdict = excess or verdict
     on.metrics.events.labels(event.type, verdict.outcome).inc()
     return verdict
 
@@ -213,7 +217,7 @@ def _add_operator_routes(app: FastAPI, on: Dependencies) -> None:
 
     @app.put("/products", **documents.PUT_PRODUCTS)
     async def put_products(request: Request) -> Response:
-        on.api_keys.require(request, api_keys.OPERATE)
+        on.api_keys.require(request, keys.OPERATE, now_ms=on.clock())
         body = await bodies.read_body(request, BODY_BYTES, bodies.JSON)
         products = bodies.decode_products(body)
         messages = [
@@ -229,7 +233,7 @@ def _add_operator_routes(app: FastAPI, on: Dependencies) -> None:
 
     @app.delete("/products/{product_id:path}", **documents.DELETE_PRODUCT)
     async def delete_product(request: Request) -> Response:
-        on.api_keys.require(request, api_keys.OPERATE)
+        on.api_keys.require(request, keys.OPERATE, now_ms=on.clock())
         product_id = _identifier(request, "product_id")
         if product_id not in on.behaviour.state.catalogue.row_of and product_id not in put:
             raise ProductNotKnown("no product has this id")
@@ -239,7 +243,7 @@ def _add_operator_routes(app: FastAPI, on: Dependencies) -> None:
 
     @app.delete("/users/{user_id:path}", **documents.DELETE_USER)
     async def delete_user(request: Request) -> Response:
-        on.api_keys.require(request, api_keys.OPERATE)
+        on.api_keys.require(request, keys.OPERATE, now_ms=on.clock())
         key = identity.user_key(on.secret, _identifier(request, "user_id"))
         now_ms = on.clock()
         erased = UserErased(

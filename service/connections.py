@@ -11,13 +11,13 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Any, Final
 
-import msgspec
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from schemas.problems import MEDIA_TYPE, problem_body
 from service.admission import Admission, Lane
-from service.problems import MEDIA_TYPE, Problem
+from service.protocol import Protocol
 
 SLOW_REQUEST: Final = "slow_request"
 SLOW_READER: Final = "slow_reader"
@@ -32,9 +32,7 @@ _TICKS: Final = 10
 
 
 def _answer(status: int, title: str, detail: str, *headers: str) -> bytes:
-    body = msgspec.json.encode(
-        Problem(title=title, status=status, detail=detail, request_id="0" * 16)
-    )
+    body = problem_body(status, detail, request_id="0" * 16)
     head = (
         f"HTTP/1.1 {status} {title}", f"content-type: {MEDIA_TYPE}",
         f"content-length: {len(body)}", *headers,
@@ -114,7 +112,7 @@ class Door:
             loop.call_later(self._tick_seconds, self._send, loop)
 
 
-class Connection(HttpToolsProtocol):
+class Connection(Protocol):
     """Counts what is under way, refuses what is too much, and closes who keeps it waiting."""
 
     def __init__(
@@ -155,16 +153,17 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Refuse the request, or let uvicorn answer it."""
+        self._head_bytes = None
         self._lane = lane = self._lane_of(self.url, self.headers)
         if lane is not None:
             if (lane.under_way >= lane.limit or self._refusals) and self._is_free():
-                self._refuse(lane)
+                self._turn_away(lane)
                 return
             if lane.waits_for_body:
                 lane.under_way += 1
                 self._entered.append(lane)
         elif self._refusals:
-            self._refuse(None)
+            self._turn_away(None)
             return
         _HEADERS_COMPLETE(self)
 
@@ -205,7 +204,7 @@ class Connection(HttpToolsProtocol):
         else:
             super().shutdown()
 
-    def _refuse(self, lane: Lane | None) -> None:
+    def _turn_away(self, lane: Lane | None) -> None:
         self.cycle = _REFUSED
         self._is_last = not self.parser.should_keep_alive()
         self._refusals += 1

@@ -7,9 +7,9 @@ import msgspec
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from schemas.problems import MEDIA_TYPE, Problem
 from schemas.products import Product
 from schemas.requests import EventIn, EventsResponse, RecommendRequest, RecommendResponse
-from service.problems import MEDIA_TYPE, Problem
 
 CONTRACT_VERSION: Final = "1.0.0"
 _REF: Final = "#/components/schemas/{name}"
@@ -48,9 +48,10 @@ _ERRORS: Final = {
     413: "The body is too large.",
     415: "The body is of another media type.",
     422: "The body breaks the contract; `detail` says where.",
+    429: "The key calls more often than it may; `Retry-After` says when to come back.",
     503: "Not now; `Retry-After` says when to try again.",
 }
-_BODY_ERRORS: Final = (400, 401, 403, 408, 413, 415, 422)
+_BODY_ERRORS: Final = (400, 401, 403, 408, 413, 415, 422, 429)
 
 
 def _schema(kind: Any) -> Json:  # noqa: ANN401 - a type or a list of a type
@@ -100,6 +101,23 @@ _EVENT_EXAMPLES: Final = [
      "occurred_at": "2026-11-22T17:04:00Z"},
 ]  # fmt: skip
 
+_CLICKED: Final = {
+    "operationId": "report_events",
+    "description": "Report a click on the banner's first product.",
+    "requestBody": [{
+        "event_id": "$response.body#/recommendation_id",
+        "type": "click",
+        "recommendation_id": "$response.body#/recommendation_id",
+        "attribution_token": "$response.body#/attribution_token",
+        "product_id": "$response.body#/products/0/product_id",
+        "occurred_at": "2026-11-22T17:00:03Z",
+    }],
+}  # fmt: skip
+_REMOVED: Final = {
+    "operationId": "delete_product",
+    "parameters": {"product_id": "$request.body#/0/product_id"},
+}
+
 RECOMMEND: Final = Documented(
     operation_id="recommend",
     summary="Five products for one shopper, drawn by the policy.",
@@ -108,6 +126,7 @@ RECOMMEND: Final = Documented(
         200: {
             "description": "The banner; fewer than five products only where fewer are eligible.",
             "content": _content(RecommendResponse, _BANNER_EXAMPLE),
+            "links": {"click": _CLICKED},
         },
         **_problems((*_BODY_ERRORS, 503)),
     },
@@ -132,15 +151,13 @@ EVENTS: Final = Documented(
     },
     openapi_extra=_body(list[EventIn], _EVENT_EXAMPLES, "application/json", "text/plain"),
 )
-_TAKEN: Final[dict[int | str, Json]] = {
-    202: {"description": "Durable.", "content": _content(Taken, {"accepted": 1})}
-}
+_TAKEN: Final[Json] = {"description": "Durable.", "content": _content(Taken, {"accepted": 1})}
 PUT_PRODUCTS: Final = Documented(
     operation_id="put_products",
     summary="Add or change products: all of the list or none; servable within seconds.",
     tags=["operate"],
     status_code=202,
-    responses={**_TAKEN, **_problems((*_BODY_ERRORS, 503))},
+    responses={202: _TAKEN | {"links": {"remove": _REMOVED}}, **_problems((*_BODY_ERRORS, 503))},
     openapi_extra=_body(
         list[Product],
         [{"product_id": "p3", "title": "Whole milk", "category": "dairy/milk", "price_cents": 129}],
@@ -151,7 +168,7 @@ DELETE_PRODUCT: Final = Documented(
     summary="Stop showing a product.",
     tags=["operate"],
     status_code=202,
-    responses={**_TAKEN, **_problems((401, 403, 404, 422, 503))},
+    responses={202: _TAKEN, **_problems((401, 403, 404, 422, 429, 503))},
     openapi_extra=_parameter("product_id"),
 )
 DELETE_USER: Final = Documented(
@@ -159,7 +176,7 @@ DELETE_USER: Final = Documented(
     summary="Forget everything known of a user.",
     tags=["operate"],
     status_code=202,
-    responses={**_TAKEN, **_problems((401, 403, 422, 503))},
+    responses={202: _TAKEN, **_problems((401, 403, 422, 429, 503))},
     openapi_extra=_parameter("user_id"),
 )
 LIVEZ: Final = Documented(

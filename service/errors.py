@@ -33,8 +33,21 @@ class ScopeNotGiven(ServiceError):
     """The API key is known but may not do this."""
 
 
-class KeysNotReadable(ServiceError):
-    """The setting of API keys does not follow `key:scope+scope,key:scope`."""
+class KeyOverRate(ServiceError):
+    """The API key has called more often than its rate allows.
+
+    Attributes:
+        headers: when to come back, and what the rate is
+            (https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/).
+    """
+
+    def __init__(self, cap: int, *, seconds: int, ends_in: int) -> None:
+        super().__init__(f"this key may call {cap} times in {seconds} s")
+        self.headers = {
+            "retry-after": str(ends_in),
+            "ratelimit-policy": f'"key";q={cap};w={seconds}',
+            "ratelimit": f'"key";r=0;t={ends_in}',
+        }
 
 
 class ProductNotKnown(ServiceError):

@@ -2,10 +2,8 @@
 
 import secrets
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Final
 
-import msgspec
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
+from schemas.problems import MEDIA_TYPE, problem_body
 from service import errors
 
 log = structlog.get_logger(__name__)
-MEDIA_TYPE: Final = "application/problem+json"
 STATUS: Final[Mapping[type[Exception], int]] = {
     errors.NotJson: 400,
     errors.KeyNotGiven: 401,
@@ -26,6 +24,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     errors.BodyNotSupported: 415,
     errors.RequestNotValid: 422,
     errors.PinRefused: 422,
+    errors.KeyOverRate: 429,
     errors.NotReady: 503,
     errors.TryLater: 503,
 }
@@ -36,18 +35,6 @@ _HEADERS: Final[Mapping[type[Exception], Mapping[str, str]]] = {
     # The rest of an oversized body is not read, so the connection cannot be used again.
     errors.BodyTooLarge: {"connection": "close"},
 }
-_LONGEST_DETAIL: Final = 400
-
-
-class Problem(msgspec.Struct, frozen=True, kw_only=True):
-    """The body of every error."""
-
-    type: str = "about:blank"
-    title: str
-    status: int
-    detail: str | None = None
-    request_id: str
-    """The caller's `X-Request-ID` or trace, or one of ours; in the service's own log too."""
 
 
 def problem(
@@ -55,23 +42,15 @@ def problem(
 ) -> Response:
     """Return an error's response; the request then has an id, the caller's or a new one."""
     request_id = request.scope.setdefault("request_id", secrets.token_hex(8))
-    try:
-        title = HTTPStatus(status).phrase
-    except ValueError:
-        title = "Error"
-    body = Problem(
-        title=title,
-        status=status,
-        detail=None if detail is None else detail[:_LONGEST_DETAIL],
-        request_id=request_id,
-    )
+    body = problem_body(status, detail, request_id=request_id)
     log.debug("request_refused", request_id=request_id, route=_template(request), status=status)
-    return Response(msgspec.json.encode(body), status, headers, MEDIA_TYPE)
+    return Response(body, status, headers, MEDIA_TYPE)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     kind = type(error)
-    return problem(request, STATUS[kind], str(error), _HEADERS.get(kind))
+    own = error.headers if isinstance(error, errors.KeyOverRate) else None
+    return problem(request, STATUS[kind], str(error), own or _HEADERS.get(kind))
 
 
 async def _http(request: Request, error: Exception) -> Response:

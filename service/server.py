@@ -5,13 +5,14 @@ import logging
 import resource
 import socket
 import time
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
 
 from service.admission import Admission, AdmissionSettings
 from service.connections import Connection, Door
+from service.protocol import Protocol
 
 _BACKLOG: Final = 2_048
 _CONNECTIONS: Final = 65_536
@@ -64,15 +65,18 @@ def open_admission() -> Admission:
     return Admission(AdmissionSettings(), refused=lambda _: None, monotonic=time.monotonic)
 
 
-def configuration(app: FastAPI, admission: Admission | None = None) -> uvicorn.Config:
+def configuration(
+    app: FastAPI, admission: Admission | None = None, *, trusted_proxies: str = "127.0.0.1"
+) -> uvicorn.Config:
     """Return how uvicorn serves an app here; nothing of it costs a request anything it need not.
 
     Args:
-        app: what is served.
+        app: with its lifespan.
         admission: who is let in; None: everybody, for as long as they like.
+        trusted_proxies: addresses whose X-Forwarded-For is believed, comma-separated.
     """
     if admission is None:
-        return _configured(app, "httptools", AdmissionSettings().idle_seconds)
+        return _configured(app, Protocol, AdmissionSettings().idle_seconds, trusted_proxies)
     door = Door(admission)
 
     class Here(Connection):
@@ -81,11 +85,11 @@ def configuration(app: FastAPI, admission: Admission | None = None) -> uvicorn.C
         def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
             super().__init__(*args, **kwargs, door=door)
 
-    return _configured(app, Here, admission.settings.idle_seconds)
+    return _configured(app, Here, admission.settings.idle_seconds, trusted_proxies)
 
 
 def _configured(
-    app: FastAPI, protocol: type[Connection] | Literal["httptools"], idle_seconds: float
+    app: FastAPI, protocol: type[Protocol], idle_seconds: float, trusted_proxies: str
 ) -> uvicorn.Config:
     return uvicorn.Config(
         app,
@@ -94,6 +98,8 @@ def _configured(
         ws="none",
         lifespan="on",
         access_log=False,
+        proxy_headers=True,
+        forwarded_allow_ips=trusted_proxies,
         log_config=None,
         server_header=False,
         backlog=_BACKLOG,
@@ -110,17 +116,25 @@ def _allow_connections() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-def serve(app: FastAPI, listener: socket.socket, admission: Admission | None = None) -> None:
+def serve(
+    app: FastAPI,
+    listener: socket.socket,
+    admission: Admission | None = None,
+    *,
+    trusted_proxies: str = "127.0.0.1",
+) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered, the log's queue is drained.
 
     Args:
         app: with its lifespan.
         listener: a listening socket; closed at the end.
         admission: who is let in; None: with the usual bounds.
+        trusted_proxies: see `configuration`.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     _allow_connections()
     try:
-        uvicorn.Server(configuration(app, admission or open_admission())).run(sockets=[listener])
+        config = configuration(app, admission or open_admission(), trusted_proxies=trusted_proxies)
+        uvicorn.Server(config).run(sockets=[listener])
     finally:
         listener.close()

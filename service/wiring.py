@@ -18,6 +18,7 @@ from policy.registry import Registry
 from projections.catalogue import CatalogueProjection
 from projections.history.port import HistoryReader
 from projections.kept_products import KeptProducts
+from schemas.keys import Keyring
 from service.admission import Admission, AdmissionSettings
 from service.api_keys import ApiKeys
 from service.app import Dependencies, create_app
@@ -44,7 +45,7 @@ class ServiceSettings:
     Attributes:
         secret: keys pseudonyms, arms and tokens.
         former_secrets: secrets whose tokens are still accepted.
-        api_keys: the setting `key:scope+scope,...`; empty: every caller has every scope.
+        api_keys: the setting (`schemas.keys`); empty: every caller has every scope.
         cors_origins: origins whose pages may call.
         control_share: share of units in the control arm.
         arm_period_seconds: how long a shopper keeps an arm.
@@ -185,7 +186,7 @@ def build(
             appender=appender,
             behaviour=behaviour,
             browser_rules=BrowserRules(settings.browser_limits),
-            api_keys=ApiKeys.parse(settings.api_keys),
+            api_keys=ApiKeys(Keyring.parse(settings.api_keys)),
             metrics=metrics,
             secret=secret,
             clock=clock,

@@ -71,7 +71,12 @@ def serve(
     shown = _at_port(settings, "serve", port) if worker is None else _beside(worker, metrics)
     try:
         with shown:
-            server.serve(service.app, listener, service.admission)
+            server.serve(
+                service.app,
+                listener,
+                service.admission,
+                trusted_proxies=settings.trusted_proxies,
+            )
     finally:
         events.close()
 
@@ -178,7 +183,7 @@ def console(settings: Settings, parent_pid: ParentPid = None) -> None:
     with wiring.opened_log(settings, member="console", may_be_away=True) as events:
         app = console_app(settings, events)
         with _at_port(settings, "console", listener.getsockname()[1]):
-            server.serve(app, listener)
+            server.serve(app, listener, trusted_proxies=settings.trusted_proxies)
 
 
 def _begin(process: str, settings: Settings, parent_pid: int | None) -> None:

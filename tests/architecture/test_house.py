@@ -13,7 +13,7 @@ ROOMS = (
     "schemas", "streams", "policy", "projections", "service", "rewards", "trainer", "evidence",
     "console", "simulator", "evaluation", "cli", "load",
 )  # fmt: skip
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md")
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md")
 
 
 def tracked(*patterns: str) -> list[Path]:

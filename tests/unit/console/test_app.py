@@ -16,18 +16,19 @@ from console.pairs import Pairs
 from console.policies import Operations, Registry
 from console.settings import ConsoleSettings
 from schemas.codec import decode_announcement
+from schemas.keys import Keyring
 from schemas.products import Product
 from streams.local import LocalLog
 
 JSON = {"content-type": "application/json"}
-KEYS = {"operator": frozenset({"operate"}), "browser": frozenset({"recommend", "events:browser"})}
+KEYS = "operator:operate,browser-1:recommend+events:browser"
 Ask = Callable[..., Any]
 Make = Callable[..., FastAPI]
 
 
 @pytest.fixture
 def make(log: LocalLog, clock: Any, registry: Any, catalogue: Any) -> Make:
-    def make(keys: dict[str, frozenset[str]] | None = None) -> FastAPI:
+    def make(keys: str = "") -> FastAPI:
         follower = Follower(log, lambda: Experiment(AuditSettings()), clock=clock)
         follower.step()
         follower.close()
@@ -38,7 +39,7 @@ def make(log: LocalLog, clock: Any, registry: Any, catalogue: Any) -> Make:
             catalogue=lambda: catalogue,
             pairs=Pairs(registry, lambda: catalogue),
         )
-        settings = ConsoleSettings(service_url="http://127.0.0.1:8080", keys=keys or {})
+        settings = ConsoleSettings(service_url="http://127.0.0.1:8080", keys=Keyring.parse(keys))
         return create_app(parts, settings, metrics_registry=CollectorRegistry())
 
     return make
@@ -122,7 +123,7 @@ def _announced(log: LocalLog) -> list[tuple[str, int]]:
     [
         ({}, 403),
         ({"authorization": "Bearer wrong"}, 403),
-        ({"authorization": "Bearer browser"}, 403),
+        ({"authorization": "Bearer browser-1"}, 403),
         ({"authorization": "operator"}, 403),
         ({"authorization": "Bearer operator"}, 200),
     ],

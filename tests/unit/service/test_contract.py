@@ -128,6 +128,23 @@ def test_each_route_opens_to_its_scopes_alone(make_shop, route):
     assert status(None) == status("wrong-key") == status("") == 401
 
 
+def test_a_key_with_a_rate_is_told_when_to_come_back(make_shop):
+    shop = make_shop(api_keys="limited-1:recommend@2,other-key-1:recommend")
+    limited, other = ({"authorization": f"Bearer {key}"} for key in ("limited-1", "other-key-1"))
+    shop.clock.now_ms = 1_700_000_000_000 // 60_000 * 60_000 + 15_000
+
+    answers = [shop.send("POST", "/recommend", {}, headers=limited) for _ in range(3)]
+
+    assert [answer.status for answer in answers] == [200, 200, 429]
+    assert answers[2].headers["content-type"] == problems.MEDIA_TYPE
+    assert answers[2].headers["retry-after"] == "45"
+    assert answers[2].headers["ratelimit-policy"] == '"key";q=2;w=60'
+    assert answers[2].headers["ratelimit"] == '"key";r=0;t=45'
+    assert shop.send("POST", "/recommend", {}, headers=other).status == 200
+    shop.clock.pass_seconds(45)
+    assert shop.send("POST", "/recommend", {}, headers=limited).status == 200
+
+
 def test_a_missing_key_is_a_problem_with_a_challenge(make_shop):
     answer = make_shop(api_keys=KEYS).send("POST", "/recommend", {})
 
@@ -190,7 +207,7 @@ def test_every_operation_is_named_and_documents_its_errors(shop):
     assert named["recommend"] == (
         "/recommend",
         "POST",
-        {"200", "400", "401", "403", "408", "413", "415", "422", "503"},
+        {"200", "400", "401", "403", "408", "413", "415", "422", "429", "503"},
     )
     assert "503" in named["report_events"][2]
     assert named["delete_product"][0] == "/products/{product_id}"

@@ -1,8 +1,13 @@
+import tracemalloc
+
 import pytest
 
 from schemas import events
 from schemas.codec import decode_event
 from schemas.events import Line
+from schemas.requests import EventIn
+from service.limits import BrowserLimits, BrowserRules
+from service.windows import Window
 
 NOW_MS = 1_700_000_000_000
 
@@ -118,8 +123,6 @@ BOTH = {"authorization": "Bearer both-keys-1"}
 def test_a_cap_holds_for_browsers_by_address_and_strangers_cannot_use_up_a_shoppers(
     make_shop, event
 ):
-    from service.limits import BrowserLimits
-
     shop = make_shop(api_keys=KEYS, browser_limits=BrowserLimits(per_user=2, per_address=5))
     burst = [event(event_id=str(n)) for n in range(3)]
     crowd = [event(event_id=str(n), user_id=f"u{n}") for n in range(10, 13)]
@@ -133,16 +136,53 @@ def test_a_cap_holds_for_browsers_by_address_and_strangers_cannot_use_up_a_shopp
     assert shop.outcomes(*burst, headers=BROWSER) == ["accepted"] * 3
 
 
-def test_a_shoppers_own_events_with_their_token_have_a_cap():
-    from service.limits import BrowserLimits, BrowserRules
+def click_on(product_id: str) -> EventIn:
+    return EventIn(
+        event_id="e1", type="click", occurred_at="2023-11-14T22:13:20Z", product_id=product_id
+    )
 
+
+def test_a_shoppers_own_events_with_their_token_have_a_cap():
     rules = BrowserRules(BrowserLimits(per_user=2, window_seconds=60))
 
-    found = [rules.excess(b"shopper1", now_ms) for now_ms in (0, 1, 2, 60_000)]
-    other = rules.excess(b"shopper2", 60_001)
+    def excess(shopper: bytes, now_ms: int) -> str | None:
+        found = rules.excess(click_on("p1"), shopper, address="203.0.113.7", now_ms=now_ms)
+        return found and found.outcome
 
-    assert [verdict and verdict.outcome for verdict in found] == [None, None, "rate_limited", None]
-    assert other is None
+    assert [excess(b"shopper1", now_ms) for now_ms in (0, 1, 2, 60_000)] == [
+        None, None, "rate_limited", None
+    ]  # fmt: skip
+    assert excess(b"shopper2", 60_001) is None
+
+
+def test_one_address_can_push_one_product_only_so_far():
+    rules = BrowserRules(BrowserLimits(product_per_address=2, product_window_seconds=3_600))
+
+    def excess(product_id: str, address: str, number: int, now_ms: int = 0) -> str | None:
+        shopper = number.to_bytes(8, "big")
+        found = rules.excess(click_on(product_id), shopper, address=address, now_ms=now_ms)
+        return found and found.reason
+
+    pushed = [excess("p1", f"2001:db8::{number:x}", number) for number in range(1, 5)]
+    refused = "too many clicks on this product from this address"
+    assert pushed == [None, None, refused, refused]
+    assert excess("p2", "2001:db8::9", 9) is None
+    assert excess("p1", "2001:db8:0:1::9", 10) is None
+    assert excess("p1", "2001:db8::1", 11, now_ms=3_600_000) is None
+
+
+def test_many_strangers_neither_fill_the_memory_nor_cost_a_newcomer_her_events():
+    window = Window(cap=120, seconds=60)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+
+    for number in range(100_000):
+        window.count(("stranger", number), 0)
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert after - before < 3_000_000
+    assert not any(window.is_over(("newcomer", number), 0) for number in range(100))
 
 
 def test_a_browsers_click_sooner_than_anybody_reacts_is_refused(make_shop, event):

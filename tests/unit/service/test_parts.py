@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from schemas import history, identity
 from schemas.codec import decode_event
-from service.api_keys import ApiKeys
+from schemas.errors import KeysNotReadable
+from schemas.keys import Keyring
 from service.arms import ArmRule
 from service.context import with_recent
-from service.errors import KeysNotReadable, TokenExpired, TokenForged
+from service.errors import TokenExpired, TokenForged
 from service.past_purchases import PastOrderLines, import_purchases
 from service.pins import merge
 from service.tokens import Tokens
@@ -118,19 +119,24 @@ def test_the_control_arm_has_its_share_of_users_and_of_anonymous_banners(share):
         "key-12345:",
         "key-12345:admin",
         "short:operate",
+        "k-123456:operate@",
+        "k-123456:operate@0",
+        "k-123456:operate@-1",
+        "k-123456:operate@many",
+        "k-123456:operate@" + "9" * 5000,
         "k-123456:operate,k-123456:operate",
     ],
 )
 def test_api_keys_that_cannot_be_read_are_refused_without_being_shown(text):
     with pytest.raises(KeysNotReadable) as refusal:
-        ApiKeys.parse(text)
+        Keyring.parse(text)
 
     assert "123456" not in str(refusal.value)
 
 
 def test_spaces_and_empty_entries_between_api_keys_do_not_matter():
-    assert len(ApiKeys.parse(" a-1234567:operate , ,b-1234567:recommend,").scopes_of) == 2
-    assert ApiKeys.parse("").scopes_of == {}
+    assert len(Keyring.parse(" a-1234567:operate , ,b-1234567:recommend,").keys) == 2
+    assert not Keyring.parse("")
 
 
 @given(
