@@ -28,6 +28,13 @@ def described(data_dir: Path, process: str) -> ProcessFile | None:
         return None
 
 
+def all_described(data_dir: Path) -> dict[str, ProcessFile]:
+    """Return what every process wrote, those that have ended included, by name."""
+    names = sorted(path.stem for path in (data_dir / "processes").glob("*.json"))
+    found = {name: described(data_dir, name) for name in names}
+    return {name: process for name, process in found.items() if process is not None}
+
+
 def forget(data_dir: Path, process: str) -> None:
     """Remove what an earlier process wrote."""
     _path(data_dir, process).unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from streams.topics import TOPICS
 if TYPE_CHECKING:
     from projections.history.redis import RedisSettings
     from service.wiring import ServiceSettings
+    from streams.kafka import KafkaLog
     from trainer.learner_settings import LearnerSettings
     from trainer.loop import TrainerSettings
 
@@ -44,23 +45,7 @@ def open_log(settings: Settings, *, member: str, may_be_away: bool = False) -> L
         LogUnavailable: the log cannot be reached.
     """
     if settings.streams == "kafka":
-        from streams.kafka import KafkaLog, KafkaSettings
-
-        password = settings.kafka_sasl_password
-        kafka = KafkaLog(
-            KafkaSettings(
-                bootstrap_servers=settings.kafka_bootstrap_servers,
-                security_protocol=settings.kafka_security_protocol,
-                sasl_mechanism=settings.kafka_sasl_mechanism,
-                sasl_username=settings.kafka_sasl_username,
-                sasl_password=password.get_secret_value() if password else None,
-                ca_file=settings.kafka_ca_file,
-                topic_prefix=settings.kafka_topic_prefix,
-                replication=settings.kafka_replication,
-                retention_days=settings.retention_days,
-                member=f"{settings.member}-{member}" if settings.member else "",
-            )
-        )
+        kafka = kafka_log(settings, member=member)
         if may_be_away:
             kafka.ensure_topics_soon()
         else:
@@ -68,7 +53,33 @@ def open_log(settings: Settings, *, member: str, may_be_away: bool = False) -> L
         return kafka
     from streams.local import LocalLog
 
-    return LocalLog(settings.data_dir / "log.db", clock=now_ms)
+    return LocalLog(log_file(settings), clock=now_ms)
+
+
+def log_file(settings: Settings) -> Path:
+    """Return where the local log is."""
+    return settings.data_dir / "log.db"
+
+
+def kafka_log(settings: Settings, *, member: str) -> "KafkaLog":
+    """Return the log on Kafka; no connection is made, no topic is made or checked."""
+    from streams.kafka import KafkaLog, KafkaSettings
+
+    password = settings.kafka_sasl_password
+    return KafkaLog(
+        KafkaSettings(
+            bootstrap_servers=settings.kafka_bootstrap_servers,
+            security_protocol=settings.kafka_security_protocol,
+            sasl_mechanism=settings.kafka_sasl_mechanism,
+            sasl_username=settings.kafka_sasl_username,
+            sasl_password=password.get_secret_value() if password else None,
+            ca_file=settings.kafka_ca_file,
+            topic_prefix=settings.kafka_topic_prefix,
+            replication=settings.kafka_replication,
+            retention_days=settings.retention_days,
+            member=f"{settings.member}-{member}" if settings.member else "",
+        )
+    )
 
 
 @contextmanager
@@ -119,7 +130,7 @@ def history_reader(settings: Settings) -> HistoryReader:
         return RedisHistoryReader(_redis(settings), clock=now_ms)
     from projections.history.sqlite import SqliteHistoryReader
 
-    return SqliteHistoryReader(_history_file(settings))
+    return SqliteHistoryReader(history_file(settings))
 
 
 def history_store(settings: Settings) -> HistoryStore:
@@ -130,7 +141,7 @@ def history_store(settings: Settings) -> HistoryStore:
         return RedisHistoryStore(_redis(settings))
     from projections.history.sqlite import SqliteHistoryStore
 
-    return SqliteHistoryStore(_history_file(settings))
+    return SqliteHistoryStore(history_file(settings))
 
 
 def _redis(settings: Settings) -> "RedisSettings":
@@ -139,7 +150,8 @@ def _redis(settings: Settings) -> "RedisSettings":
     return RedisSettings(url=settings.redis_url.get_secret_value())
 
 
-def _history_file(settings: Settings) -> Path:
+def history_file(settings: Settings) -> Path:
+    """Return where histories are kept without Redis."""
     return settings.data_dir / "history.db"
 
 

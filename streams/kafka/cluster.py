@@ -89,6 +89,19 @@ class Cluster:
             self._partitions |= found
             self._ensured = True
 
+    def declared_faults(self, topics: Sequence[Topic] = TOPICS) -> list[str]:
+        """Return in what the cluster's topics differ from their declaration; nothing is changed.
+
+        Raises:
+            LogUnavailable: the cluster cannot be reached.
+        """
+        with self._lock:
+            found = self._found([topic.name for topic in topics])
+            missing = [topic for topic in topics if topic.name not in found]
+            faults = [f"{self.real(topic.name)!r} does not exist" for topic in missing]
+            present = (topic for topic in topics if topic not in missing)
+            return faults + [fault for topic in present for fault in self._faults(topic, found)]
+
     def _create(self, topics: Iterable[Topic]) -> None:
         wanted = {
             self.real(topic.name): {

@@ -41,6 +41,14 @@ class KafkaLog:
         """
         self._cluster.ensure_topics()
 
+    def topic_faults(self) -> list[str]:
+        """Return in what the topics differ from their declaration; nothing is made or changed.
+
+        Raises:
+            LogUnavailable: the cluster cannot be reached.
+        """
+        return self._cluster.declared_faults()
+
     def ensure_topics_soon(self) -> None:
         """Make and check the topics now or, while the cluster is away, when it first answers.
 

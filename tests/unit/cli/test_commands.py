@@ -154,7 +154,7 @@ def test_every_command_says_what_it_does() -> None:
         f"quintet {name}"
         for name in (
             "demo", "import", "pretrain", "serve", "aggregate", "train", "console", "run",
-            "simulate", "learn", "explain", "settings", "policies list", "policies show",
+            "simulate", "learn", "explain", "doctor", "settings", "policies list", "policies show",
             "policies promote", "policies rollback", "policies resume", "dead-letters list",
             "dead-letters show", "dead-letters replay",
         )
