@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import data, doctor, learning, processes, registry, ring
+from cli.commands import data, doctor, export, learning, processes, registry, ring
 from cli.errors import BadUsage, CommandFailed
 from cli.options import command_with_settings as with_settings
 from policy.errors import PolicyError
@@ -47,6 +47,7 @@ def _quintet(
 
 app.command("demo")(with_settings(ring.demo))
 app.command("import")(with_settings(data.import_files))
+app.command("export")(with_settings(export.export))
 app.command("pretrain")(with_settings(data.pretrain))
 app.command("serve")(with_settings(processes.serve))
 app.command("aggregate")(with_settings(processes.aggregate))

@@ -153,7 +153,7 @@ def test_every_command_says_what_it_does() -> None:
     assert set(found) == {
         f"quintet {name}"
         for name in (
-            "demo", "import", "pretrain", "serve", "aggregate", "train", "console", "run",
+            "demo", "import", "export", "pretrain", "serve", "aggregate", "train", "console", "run",
             "simulate", "learn", "explain", "doctor", "settings", "policies list", "policies show",
             "policies promote", "policies rollback", "policies resume", "dead-letters list",
             "dead-letters show", "dead-letters replay",
