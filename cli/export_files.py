@@ -1,10 +1,6 @@
-"""Parquet files by day, written in bounded memory, and seen only when they are whole."""
+"""Parquet files by day, written in bounded memory."""
 
-import shutil
-import tempfile
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -12,37 +8,11 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cli.errors import BadUsage
 from cli.export_rows import Row
 
 ROWS_IN_MEMORY: Final = 20_000
 """Of one table."""
 OPEN_FILES: Final = 8
-
-
-@contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `target` that becomes it when the block ends well.
-
-    Args:
-        target: does not exist, or is an empty folder.
-
-    Raises:
-        BadUsage: there is something in it, or it is no folder.
-    """
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise BadUsage(
-            f"{target} is there already and not empty: name another folder, or remove it"
-        )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.partial-", dir=target.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        temporary.rename(target)  # takes the place of an empty folder too
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 class DayTable:

@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cli.export_files import DayTable, whole_folder
+from cli.export_files import DayTable
 from cli.export_rows import (
     BANNERS,
     EVENTS,
@@ -25,6 +25,7 @@ from cli.export_rows import (
     product_rows,
     reward_row,
 )
+from cli.whole_folder import whole_folder
 from console.reading import offset_at, read_to_end
 from projections.catalogue import read_catalogue
 from schemas.codec import decode_event, decode_reward

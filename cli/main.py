@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import data, doctor, export, learning, processes, registry, ring
+from cli.commands import backup, data, doctor, export, learning, processes, registry, ring
 from cli.errors import BadUsage, CommandFailed
 from cli.options import command_with_settings as with_settings
 from policy.errors import PolicyError
@@ -60,6 +60,8 @@ app.add_typer(policies, name="policies")
 app.command("explain")(with_settings(registry.explain))
 app.add_typer(dead_letters, name="dead-letters")
 app.command("doctor")(with_settings(doctor.doctor))
+app.command("backup")(with_settings(backup.backup))
+app.command("restore")(with_settings(backup.restore))
 app.command("settings")(with_settings(registry.settings_table))
 
 policies.command("list")(with_settings(registry.list_policies))

@@ -154,7 +154,8 @@ def test_every_command_says_what_it_does() -> None:
         f"quintet {name}"
         for name in (
             "demo", "import", "export", "pretrain", "serve", "aggregate", "train", "console", "run",
-            "simulate", "learn", "explain", "doctor", "settings", "policies list", "policies show",
+            "simulate", "learn", "explain", "doctor", "backup", "restore",
+            "settings", "policies list", "policies show",
             "policies promote", "policies rollback", "policies resume", "dead-letters list",
             "dead-letters show", "dead-letters replay",
         )
