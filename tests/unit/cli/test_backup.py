@@ -1,4 +1,4 @@
-"""A backup belongs together, whatever the ring does meanwhile; it is put back whole or not at all."""
+"""A backup belongs together, whatever the ring does meanwhile; it is put back whole or not."""
 
 import json
 import sqlite3
