@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import data, learning, processes, registry, ring, topics
+from cli.commands import (
+    backup,
+    data,
+    doctor,
+    export,
+    learning,
+    processes,
+    registry,
+    ring,
+    topics,
+)  # fmt: skip
 from cli.errors import BadUsage, CommandFailed
 from cli.options import command_with_settings as with_settings
 from policy.errors import PolicyError
@@ -48,6 +58,7 @@ def _quintet(
 
 app.command("demo")(with_settings(ring.demo))
 app.command("import")(with_settings(data.import_files))
+app.command("export")(with_settings(export.export))
 app.command("pretrain")(with_settings(data.pretrain))
 app.command("serve")(with_settings(processes.serve))
 app.command("aggregate")(with_settings(processes.aggregate))
@@ -60,6 +71,9 @@ app.add_typer(policies, name="policies")
 app.command("explain")(with_settings(registry.explain))
 app.add_typer(dead_letters, name="dead-letters")
 app.add_typer(topic_commands, name="topics")
+app.command("doctor")(with_settings(doctor.doctor))
+app.command("backup")(with_settings(backup.backup))
+app.command("restore")(with_settings(backup.restore))
 app.command("settings")(with_settings(registry.settings_table))
 
 policies.command("list")(with_settings(registry.list_policies))

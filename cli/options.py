@@ -14,6 +14,7 @@ from cli.logs import configure_logs
 from cli.output import Output
 from cli.settings import Settings, described, misspelt
 
+_GIVEN = frozenset({"settings", "settings_problem", "output"})
 _PANEL = "Settings (also as environment variables, see `quintet settings`)"
 
 
@@ -40,10 +41,12 @@ def command_with_settings(function: Callable[..., None]) -> Callable[..., None]:
 
     `function` gets `settings`, and when it asks for it `output`, with a flag `--json`. Logs go to
     standard error; those of a command with `output` are warnings only, unless a level is set.
+    Settings that cannot be read end the command, unless it asks for `settings_problem`: it then
+    gets None, and what is wrong with them.
     """
     asked = inspect.signature(function).parameters
-    own = [asked[name] for name in asked if name not in {"settings", "output"}]
-    answers = "output" in asked
+    own = [asked[name] for name in asked if name not in _GIVEN]
+    answers, copes = "output" in asked, "settings_problem" in asked
     flags = [
         inspect.Parameter(
             environment.removeprefix("QUINTET_").lower(),
@@ -69,14 +72,28 @@ def command_with_settings(function: Callable[..., None]) -> Callable[..., None]:
         given = {flag.name: arguments.pop(flag.name) for flag in flags}
         if answers:
             arguments["output"] = Output(as_json=arguments.pop("json_output"))
-        settings = read_settings(given)
-        for sentence in misspelt(os.environ):
+        settings: Settings | None = None
+        try:
+            settings = read_settings(given)
+            problem = ""
+        except BadUsage as unreadable:
+            if not copes:
+                raise
+            problem = str(unreadable)
+        for sentence in () if copes else misspelt(os.environ):
             typer.echo(f"quintet: {sentence}", err=True)
-        asked_for = "log_level" in settings.model_fields_set
-        level = settings.log_level if asked_for or not answers else "warning"
+        if copes:
+            arguments["settings_problem"] = problem
+        level = _log_level(settings, quiet=answers)
         configure_logs(level, process=function.__name__)
         function(settings=settings, **arguments)
 
     own = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     command.__signature__ = inspect.Signature([*own, *([json_flag] if answers else []), *flags])  # type: ignore[attr-defined]
     return command
+
+
+def _log_level(settings: Settings | None, *, quiet: bool) -> str:
+    if settings is None or (quiet and "log_level" not in settings.model_fields_set):
+        return "warning"
+    return settings.log_level

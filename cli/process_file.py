@@ -63,6 +63,13 @@ def found(folder: Path) -> dict[str, ProcessFile]:
     return {name: file for name, file in files.items() if file is not None}
 
 
+def all_described(data_dir: Path) -> dict[str, ProcessFile]:
+    """Return what every process wrote, those that have ended included, by name."""
+    names = sorted(path.stem for path in (data_dir / "processes").glob("*.json"))
+    found = {name: described(data_dir, name) for name in names}
+    return {name: process for name, process in found.items() if process is not None}
+
+
 def forget(data_dir: Path, process: str) -> None:
     """Remove what a process wrote."""
     path_of(data_dir, process).unlink(missing_ok=True)

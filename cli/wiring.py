@@ -65,7 +65,12 @@ def open_log(
         return kafka
     from streams.local import LocalLog
 
-    return LocalLog(settings.data_dir / "log.db", clock=now_ms)
+    return LocalLog(log_file(settings), clock=now_ms)
+
+
+def log_file(settings: Settings) -> Path:
+    """Return where the local log is."""
+    return settings.data_dir / "log.db"
 
 
 def open_kafka(
@@ -147,7 +152,7 @@ def history_reader(settings: Settings, metrics: "CollectorRegistry") -> HistoryR
         return RedisHistoryReader(_redis(settings), clock=now_ms, metrics=measured)
     from projections.history.sqlite import SqliteHistoryReader
 
-    return SqliteHistoryReader(_history_file(settings), metrics=measured)
+    return SqliteHistoryReader(history_file(settings), metrics=measured)
 
 
 def history_store(settings: Settings) -> HistoryStore:
@@ -158,7 +163,7 @@ def history_store(settings: Settings) -> HistoryStore:
         return RedisHistoryStore(_redis(settings))
     from projections.history.sqlite import SqliteHistoryStore
 
-    return SqliteHistoryStore(_history_file(settings))
+    return SqliteHistoryStore(history_file(settings))
 
 
 def _redis(settings: Settings) -> "RedisSettings":
@@ -174,7 +179,8 @@ def _redis(settings: Settings) -> "RedisSettings":
     return RedisSettings(url=url, ca_file=ca_file)
 
 
-def _history_file(settings: Settings) -> Path:
+def history_file(settings: Settings) -> Path:
+    """Return where histories are kept without Redis."""
     return settings.data_dir / "history.db"
 
 

@@ -240,6 +240,15 @@ class Registry:
             known += [live.version, live.foundation, *live.previous]
         return max(known) + 1
 
+    @contextmanager
+    def still(self) -> Iterator[list[int]]:
+        """Let nobody publish, promote or prune while the block runs; yield the versions kept.
+
+        What is copied meanwhile belongs together. Keep it short: trainer and operators wait.
+        """
+        with self._locked():
+            yield self._versions()
+
     def prune(self) -> list[int]:
         """Delete what need not be kept and return the versions that went.
 

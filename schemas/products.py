@@ -7,8 +7,12 @@ import msgspec
 from schemas.limits import Cents, Identifier, Text
 
 
-class Product(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One product as a shop describes it (the body of `PUT /products` is a list of these)."""
+class Product(msgspec.Struct, frozen=True, kw_only=True):
+    """One product as a shop describes it.
+
+    Fields that a later version adds are ignored: a record that were skipped would give every
+    product after it another row.
+    """
 
     product_id: Identifier
     title: Text
@@ -18,6 +22,10 @@ class Product(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     price_cents: Cents | None = None
     image_url: Text | None = None
     available: bool = True
+
+
+class ProductIn(Product, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One product in the body of `PUT /products`, where an unknown field is a mistake."""
 
 
 class ProductUpserted(

@@ -7,7 +7,7 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from schemas.limits import EVENTS_PER_REQUEST
-from schemas.products import Product
+from schemas.products import ProductIn
 from schemas.requests import EventIn, RecommendRequest
 from service.errors import BodyNotSupported, BodyTooLarge, NotJson, RequestNotValid
 
@@ -18,7 +18,7 @@ BEACON: Final = frozenset({"application/json", "text/plain"})
 _CHARSETS: Final = frozenset({"utf-8", "utf8", "us-ascii"})
 _CHARSET: Final = re.compile(r"""charset\s*=\s*"?([^\s;"]+)""", re.IGNORECASE)
 _RECOMMEND: Final = msgspec.json.Decoder(RecommendRequest)
-_PRODUCTS: Final = msgspec.json.Decoder(list[Product])
+_PRODUCTS: Final = msgspec.json.Decoder(list[ProductIn])
 _EVENTS: Final = msgspec.json.Decoder(list[EventIn])
 _RAW: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _EVENT: Final = msgspec.json.Decoder(EventIn)
@@ -94,7 +94,7 @@ def decode_recommend(body: bytes) -> RecommendRequest:
     return _decode(_RECOMMEND, body)
 
 
-def decode_products(body: bytes) -> list[Product]:
+def decode_products(body: bytes) -> list[ProductIn]:
     """Return the products of a list, all or none; raises NotJson or RequestNotValid."""
     return _decode(_PRODUCTS, body)
 

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from schemas.problems import MEDIA_TYPE, Problem
-from schemas.products import Product
+from schemas.products import ProductIn
 from schemas.requests import EventIn, EventsResponse, RecommendRequest, RecommendResponse
 
 CONTRACT_VERSION: Final = "1.0.0"
@@ -34,7 +34,7 @@ class Documented(TypedDict, total=False):
 
 
 TYPES: Final = (
-    RecommendRequest, RecommendResponse, list[EventIn], EventsResponse, list[Product], Taken,
+    RecommendRequest, RecommendResponse, list[EventIn], EventsResponse, list[ProductIn], Taken,
     Problem,
 )  # fmt: skip
 _SCHEMAS, _COMPONENTS = msgspec.json.schema_components(TYPES, ref_template=_REF)
@@ -159,7 +159,7 @@ PUT_PRODUCTS: Final = Documented(
     status_code=202,
     responses={202: _TAKEN | {"links": {"remove": _REMOVED}}, **_problems((*_BODY_ERRORS, 503))},
     openapi_extra=_body(
-        list[Product],
+        list[ProductIn],
         [{"product_id": "p3", "title": "Whole milk", "category": "dairy/milk", "price_cents": 129}],
     ),
 )

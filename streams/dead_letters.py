@@ -5,8 +5,9 @@ that says so, together or not at all. So a replay cut short is continued, never 
 """
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import closing
+from itertools import islice
 from typing import Final, NamedTuple
 
 import structlog
@@ -34,6 +35,31 @@ class Found(NamedTuple):
     replayed: bool
 
 
+class Wanted(NamedTuple):
+    """Which dead letters are meant: those that all of this is true of.
+
+    Attributes:
+        numbers: one of these; None: any.
+        reason: stands in the reason, whatever its case.
+        reader: could not read it.
+        topic: it came from.
+    """
+
+    numbers: Collection[int] | None = None
+    reason: str = ""
+    reader: str = ""
+    topic: str = ""
+
+    def takes(self, found: Found) -> bool:
+        """Return whether a letter is meant."""
+        return (
+            (self.numbers is None or found.number in self.numbers)
+            and self.reason.casefold() in found.letter.reason.casefold()
+            and self.reader in {"", found.letter.reader}
+            and self.topic in {"", found.letter.topic}
+        )
+
+
 def bury(record: Record, reason: str, reader: str) -> Output:
     """Return the dead letter of a record, to be committed with the offset that passes it.
 
@@ -55,24 +81,27 @@ def bury(record: Record, reason: str, reader: str) -> Output:
     return Output(DEAD.name, record.key, encode(letter))
 
 
-def read_all(events: Log, *, wait_seconds: float = 20.0) -> list[Found]:
-    """Return every dead letter still kept, oldest first.
+def letters(events: Log, *, wait_seconds: float = 20.0) -> Generator[Found]:
+    """Yield every dead letter still kept, oldest first, in bounded memory; close it when done.
 
     Raises:
         LogUnavailable: the log cannot be read, or another process is replaying.
     """
     with closing(_reader(events, wait_seconds)) as reader:
-        return list(_found(events, reader))
+        yield from _found(events, reader)
 
 
-def replay(
-    events: Log, numbers: Collection[int] | None = None, *, wait_seconds: float = 20.0
-) -> int:
+def read_all(events: Log, *, wait_seconds: float = 20.0) -> list[Found]:
+    """Return every dead letter still kept, oldest first; raises as `letters`."""
+    return list(letters(events, wait_seconds=wait_seconds))
+
+
+def replay(events: Log, wanted: Wanted | None = None, *, wait_seconds: float = 20.0) -> int:
     """Append dead letters to the topics they came from again, with their keys.
 
     Args:
         events: the log.
-        numbers: which; None: all. What was replayed before is left alone: if it could not be read
+        wanted: which; None: all. What was replayed before is left alone: if it could not be read
             again, it was buried again, under another number.
         wait_seconds: how long to wait for another process that replays.
 
@@ -83,15 +112,14 @@ def replay(
         LogUnavailable: the log cannot be used; what was replayed by then is marked so.
         TopicMismatch: the topic of a letter does not exist any more.
     """
+    takes = (wanted or Wanted()).takes
+    count = 0
     with closing(_reader(events, wait_seconds)) as reader:
-        chosen = [
-            found
-            for found in _found(events, reader)
-            if not found.replayed and (numbers is None or found.number in numbers)
-        ]
-        for start in range(0, len(chosen), _LETTERS_PER_COMMIT):
-            _replay(reader, chosen[start : start + _LETTERS_PER_COMMIT])
-        return len(chosen)
+        due = (found for found in _found(events, reader) if not found.replayed and takes(found))
+        while chosen := list(islice(due, _LETTERS_PER_COMMIT)):
+            _replay(reader, chosen)
+            count += len(chosen)
+    return count
 
 
 def _replay(reader: Consumer, chosen: list[Found]) -> None:

@@ -128,8 +128,8 @@ def replay_dead_letters(
     numbers: Annotated[list[int] | None, typer.Argument(help="from `list`; none: all")] = None,
 ) -> None:
     """Append dead letters to their topics again, after what made them unreadable is mended."""
-    from streams.dead_letters import replay
+    from streams.dead_letters import Wanted, replay
 
     with wiring.opened_log(settings, member="dead-letters") as log:
-        count = replay(log, numbers)
+        count = replay(log, Wanted(numbers))
     output.result({"replayed": count}, f"replayed {count} events")

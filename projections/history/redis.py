@@ -162,6 +162,16 @@ class RedisHistoryStore:
         with _reachable():
             return self._read_positions(self._redis)
 
+    def eviction(self) -> str:
+        """Return the policy by which Redis drops values when it is full; empty: it drops none.
+
+        Raises:
+            HistoryUnavailable: Redis cannot be reached.
+        """
+        with _reachable():
+            policy = _text(self._redis.info("memory").get("maxmemory_policy", "noeviction"))
+        return "" if policy == "noeviction" else policy
+
     def clear(self) -> None:
         """Forget everything, in one MULTI; raises HistoryUnavailable."""
 

@@ -53,6 +53,17 @@ class KafkaLog:
         """
         self._cluster.ensure_topics()
 
+    def topic_faults(self) -> list[str]:
+        """Return in what the topics differ from their declaration; nothing is made or changed.
+
+        Raises:
+            LogUnavailable: the cluster cannot be reached.
+        """
+        states = self.topic_states()
+        missing = [one.name for one in states if one.partitions is None]
+        absent = [f"{name!r} does not exist: `quintet topics apply` makes it" for name in missing]
+        return absent + [fault for one in states for fault in one.faults]
+
     def ensure_topics_soon(self) -> None:
         """Make and check the topics now or, while the cluster is away, when it first answers.
 

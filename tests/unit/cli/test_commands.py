@@ -153,8 +153,9 @@ def test_every_command_says_what_it_does() -> None:
     assert set(found) == {
         f"quintet {name}"
         for name in (
-            "demo", "import", "pretrain", "serve", "aggregate", "train", "console", "run",
-            "simulate", "learn", "explain", "settings", "policies list", "policies show",
+            "demo", "import", "export", "pretrain", "serve", "aggregate", "train", "console", "run",
+            "simulate", "learn", "explain", "doctor", "backup", "restore",
+            "settings", "policies list", "policies show",
             "policies promote", "policies rollback", "policies resume", "dead-letters list",
             "dead-letters show", "dead-letters replay",
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from schemas.codec import decode_dead_letter
-from streams.dead_letters import GROUP, bury, read_all, replay
+from streams.dead_letters import GROUP, Wanted, bury, letters, read_all, replay
 from streams.errors import LogUnavailable
 from streams.local import LocalLog
 from streams.port import Message, Partition, Record
@@ -57,9 +57,9 @@ def test_a_replay_puts_the_original_bytes_back_once(log: LocalLog) -> None:
 def test_chosen_letters_alone_are_replayed_and_the_rest_later(log: LocalLog) -> None:
     bury_all(log, *(record(b"%d" % n, offset=n) for n in range(4)))
 
-    assert replay(log, [2, 99]) == 1
+    assert replay(log, Wanted(numbers=[2, 99])) == 1
     assert [found.replayed for found in read_all(log)] == [False, False, True, False]
-    assert replay(log, None) == 3
+    assert replay(log) == 3
 
     assert [value for _, value in contents(log, "events")] == [b"2", b"0", b"1", b"3"]
     assert [found.number for found in read_all(log)] == [0, 1, 2, 3]
@@ -71,6 +71,30 @@ def test_many_letters_are_replayed_in_order(log: LocalLog) -> None:
     assert replay(log) == 1_200
 
     assert [value for _, value in contents(log, "events")] == [b"%d" % n for n in range(1_200)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "numbers"),
+    [
+        (Wanted(reason="VERSION"), [1, 3]),
+        (Wanted(reader="train"), [2, 3]),
+        (Wanted(reason="version", reader="train"), [3]),
+        (Wanted(numbers=[0, 3], reason="version"), [3]),
+        (Wanted(topic="inbox"), []),
+        (Wanted(), [0, 1, 2, 3]),
+    ],
+)
+def test_letters_are_chosen_by_reason_reader_topic_and_number(
+    log: LocalLog, wanted: Wanted, numbers: list[int]
+) -> None:
+    for reader in ("aggregate", "train"):
+        for reason in ("not JSON", "unknown schema version 2"):
+            output = bury(record(reason.encode()), reason, reader)
+            log.append(output.topic, [Message(output.key, output.value)])
+
+    assert [found.number for found in letters(log) if wanted.takes(found)] == numbers
+    assert replay(log, wanted) == len(numbers)
+    assert [found.number for found in letters(log) if found.replayed] == numbers
 
 
 def test_a_dead_letter_nobody_can_read_does_not_keep_the_others(log: LocalLog) -> None:
