@@ -193,8 +193,14 @@ def service_settings(settings: Settings) -> "ServiceSettings":
         control_share=settings.control_share,
         arm_period_seconds=settings.arm_period_seconds,
         attribution_window_seconds=settings.attribution_window_seconds,
-        watcher=WatcherSettings(process=f"serve-{os.getpid()}"),
+        watcher=WatcherSettings(process=_process_name(settings)),
     )
+
+
+def _process_name(settings: Settings) -> str:
+    """Return a serving process's name in announcements; process ids repeat between containers."""
+    name = f"serve-{os.getpid()}"
+    return f"{settings.member}-{name}" if settings.member else name
 
 
 def trainer_settings(settings: Settings, *, device: str) -> "TrainerSettings":
