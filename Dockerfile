@@ -24,7 +24,7 @@ RUN groupadd --gid 10001 quintet \
 # What builds, at the versions and with the hashes of the lock; none of it is in an image.
 FROM base AS tools
 WORKDIR /build
-COPY requirements.lock .
+COPY requirements.lock ./
 RUN sed -n '/^\(setuptools\|uv\)==/,/# via/p' requirements.lock >tools.lock \
     && python -m venv /opt/tools \
     && /opt/tools/bin/pip install --no-cache-dir --disable-pip-version-check --quiet \
@@ -35,35 +35,44 @@ COPY . .
 RUN /opt/tools/bin/uv build --quiet --wheel --no-build-isolation --python /opt/tools/bin/python \
       --out-dir /opt/wheel .
 
+# The part of pyproject.toml that says what is needed: the rest may change without a new download.
+FROM base AS needs
+COPY pyproject.toml /build/
+COPY requirements.lock /opt/needs/
+RUN sed '/^\[project.scripts\]/,$d' /build/pyproject.toml >/opt/needs/pyproject.toml
+
 # The lock as constraints: only what these extras need is installed, each file checked by its hash,
 # and a package that the lock does not have is refused.
 FROM base AS dependencies
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,source=pyproject.toml,target=/build/pyproject.toml \
-    --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
+    --mount=type=bind,from=needs,source=/opt/needs,target=/opt/needs \
     /opt/tools/bin/uv venv --quiet --python "$(command -v python)" /opt/quintet \
     && /opt/tools/bin/uv pip install --quiet --no-cache --compile-bytecode --python /opt/quintet \
-         --require-hashes --constraints /build/requirements.lock \
-         --requirements /build/pyproject.toml --extra console --extra simulator \
+         --require-hashes --constraints /opt/needs/requirements.lock \
+         --requirements /opt/needs/pyproject.toml --extra console --extra simulator \
     && find /opt/quintet/lib -type d -name tests -prune -exec rm -rf {} +
 
 FROM dependencies AS torch
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,source=pyproject.toml,target=/build/pyproject.toml \
-    --mount=type=bind,source=requirements.lock,target=/build/requirements.lock \
+    --mount=type=bind,from=needs,source=/opt/needs,target=/opt/needs \
     /opt/tools/bin/uv pip install --quiet --no-cache --compile-bytecode --python /opt/quintet \
-      --require-hashes --constraints /build/requirements.lock \
-      --requirements /build/pyproject.toml --extra console --extra simulator --extra train
+      --require-hashes --constraints /opt/needs/requirements.lock \
+      --requirements /opt/needs/pyproject.toml --extra console --extra simulator --extra train
 
-# The kernels are compiled here, so that no server compiles for a minute when it starts. They are
-# made for this processor: on a volume another one's are compiled once and kept.
+# The serving kernels, compiled so that no server compiles for a minute when it starts. They are for
+# this processor: on a volume those of another one are compiled once and kept. numba knows a kernel by
+# the path and the content of its source, so the sources stand here where the wheel will put them.
+FROM dependencies AS kernels
+COPY schemas /opt/quintet/lib/python3.11/site-packages/schemas
+COPY policy /opt/quintet/lib/python3.11/site-packages/policy
+RUN python -c 'from policy.serving import prepare; prepare()'
+
 FROM dependencies AS ring
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=wheel,source=/opt/wheel,target=/opt/wheel \
     /opt/tools/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps \
-      --python /opt/quintet /opt/wheel/*.whl \
-    && python -c 'from policy.serving import prepare; prepare()' \
-    && chown -R quintet:quintet /var/cache/quintet
+      --python /opt/quintet /opt/wheel/*.whl
+COPY --from=kernels --chown=10001:10001 /var/cache/quintet /var/cache/quintet
 USER 10001:10001
 WORKDIR /var/lib/quintet
 VOLUME ["/var/lib/quintet", "/var/cache/quintet"]
@@ -78,13 +87,13 @@ RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=wheel,source=/opt/wheel,target=/opt/wheel \
     /opt/tools/bin/uv pip install --quiet --no-cache --compile-bytecode --no-deps \
       --python /opt/quintet /opt/wheel/*.whl
-COPY --from=ring --chown=10001:10001 /var/cache/quintet /var/cache/quintet
+COPY --from=kernels --chown=10001:10001 /var/cache/quintet /var/cache/quintet
 USER 10001:10001
 WORKDIR /var/lib/quintet
 VOLUME ["/var/lib/quintet", "/var/cache/quintet"]
-ENV HEALTH_URL=http://127.0.0.1:9100/metrics \
-    QUINTET_METRICS_PORT=9100
-EXPOSE 9100
+ENV HEALTH_URL=http://127.0.0.1:9090/metrics \
+    QUINTET_METRICS_PORT=9090
+EXPOSE 9090
 HEALTHCHECK --interval=10s --timeout=5s --start-period=90s --retries=3 \
   CMD ["python", "-S", "-c", "import os, urllib.request; urllib.request.urlopen(os.environ['HEALTH_URL'], timeout=4)"]
 ENTRYPOINT ["quintet"]

@@ -33,7 +33,7 @@ WRITABLE: Final = ("kafka",)
 """Its image writes its configuration into its own file system at each start."""
 ENDED: Final = (0, 143)
 SERVICE_METRICS: Final = "http://127.0.0.1:8080/metrics"
-AGGREGATOR_METRICS: Final = "http://127.0.0.1:9100/metrics"
+AGGREGATOR_METRICS: Final = "http://127.0.0.1:9090/metrics"
 BANNERS: Final = 1_000
 
 
@@ -75,7 +75,7 @@ def bring_up(stack: Stack) -> str:
     stack.compose("up", "--detach", "--no-build", *wanted, timeout=400)
     checked = [name for name in wanted if name != "shoppers"]
     for name in checked:
-        until(lambda name=name: stack.compose.is_healthy(name), f"{name} is healthy", seconds=120)  # type: ignore[misc]
+        until(lambda name=name: stack.compose.is_healthy(name), f"{name} is healthy", seconds=120)
     for name in ("topics", "foundation"):
         code = stack.compose.inspect(name)["State"]["ExitCode"]
         _hold(code == 0, f"{name} exited {code}")
@@ -115,7 +115,7 @@ def check_turning(stack: Stack, *, banners: int, seconds: float) -> str:
         every=2,
     )
     for name in SERVERS:
-        until(lambda name=name: _version(stack.server(name)) > version,  # type: ignore[misc]
+        until(lambda name=name: _version(stack.server(name)) > version,
               f"{name} serves a version newer than {version:.0f}", seconds=60, every=1)  # fmt: skip
         more = stack.answered(name) - answered[name]
         _hold(more > banners / 10, f"{name} answered {more:.0f} banners more")

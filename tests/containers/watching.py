@@ -52,8 +52,18 @@ def check_rules(prometheus: str) -> str:
     for rule in found:
         if rule["health"] != "ok":
             raise CheckFailed(f"rule {rule['name']}: {rule.get('lastError')}")
+    known = set(ask(prometheus, "label/__name__/values"))
+    absent = {rule["name"]: metrics_in(rule["query"]) - known for rule in found}
+    if any(absent.values()):
+        told = [f"{name} ({', '.join(sorted(names))})" for name, names in absent.items() if names]
+        raise CheckFailed(f"rules about metrics that nobody has: {'; '.join(told)}")
     firing = [rule["name"] for rule in found if rule.get("state") == "firing"]
     return f"{len(found)} evaluated; firing: {', '.join(firing) or 'none'}"
+
+
+def metrics_in(query: str) -> set[str]:
+    """Return the metrics of Quintet's processes that a query names."""
+    return set(re.findall(r"\b(?:service|aggregate|train|console|process)[_:][\w:]+", query))
 
 
 def queries() -> Iterator[tuple[str, str]]:
