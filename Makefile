@@ -7,7 +7,7 @@ WORLD ?= grocer
 DATA_DIR ?= quintet-data/$(WORLD)
 ROOMS := schemas streams policy projections service rewards trainer evidence console simulator evaluation cli load
 
-.PHONY: help setup system demo test check bench load learn schemas dashboards lock clean
+.PHONY: help setup system demo test check bench load learn containers schemas dashboards lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,9 @@ load: setup system ## shoppers in every mood, a flood, slow clients; a page of c
 
 learn: setup ## what must hold of the policy, played against its rivals without the wire: [ARGS="--parts aisles --fresh"]
 	$(QUINTET) learn --musts --processes 2 $(if $(filter command,$(origin WORLD)),--world $(WORLD)) $(ARGS)
+
+containers: ## build the images, bring docker-compose.yml up for real, check it, take it down
+	@bash tests/containers/run.sh $(ARGS)
 
 schemas: setup ## write the JSON Schema of every message
 	$(PYTHON) -m schemas

@@ -19,7 +19,7 @@ from rich.table import Table
 from cli import importing, wiring
 from cli.clock import now_ms
 from cli.commands.ring import children
-from cli.demo_marker import DemoMarker, claim
+from cli.demo_marker import DemoMarker, claim, marker_of
 from cli.errors import CommandFailed
 from cli.locks import exclusive
 from cli.output import Output, table
@@ -44,7 +44,6 @@ WINDOW_SECONDS = 30
 """For the same reason: in a whole day's window every banner of the year would earn."""
 LATENESS_SECONDS = 300
 """And a shopper visits hundreds of times an hour: nobody's banners are kept for one."""
-SHOPPERS_OFFERED = 12
 SECONDS_PER_DELAY = 0.005
 """Shoppers take this share of the time they would take in life."""
 
@@ -137,11 +136,7 @@ class Demo:
             )
             watch.step(f"the {self.options.world} world", 1, 1)
             past = importing.as_orders(world.past_orders())
-            shoppers = tuple(dict.fromkeys(order.user_id for order in reversed(past)))
-            claim(
-                self.settings.data_dir,
-                DemoMarker(self.options.world, shoppers[:SHOPPERS_OFFERED]),
-            )
+            claim(self.settings.data_dir, marker_of(self.options.world, past))
             events = wiring.open_log(self.settings, member="demo")
             registry = wiring.open_registry(self.settings)
             if registry.live() is None:

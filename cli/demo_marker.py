@@ -1,12 +1,15 @@
 """The mark a demo leaves in its data directory: which world it holds, and who its shoppers are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
 from cli.errors import BadUsage
+from service.past_purchases import PastOrderLines
 
 _NAME = "demo.json"
+_SHOPPERS_OFFERED = 12
 
 
 class DemoMarker(msgspec.Struct, frozen=True):
@@ -19,6 +22,12 @@ class DemoMarker(msgspec.Struct, frozen=True):
 
     world: str = ""
     shoppers: tuple[str, ...] = ()
+
+
+def marker_of(world: str, past: Sequence[PastOrderLines]) -> DemoMarker:
+    """Return the mark of a world with the shoppers who ordered last, `past` being in time order."""
+    shoppers = dict.fromkeys(order.user_id for order in reversed(past))
+    return DemoMarker(world, tuple(shoppers)[:_SHOPPERS_OFFERED])
 
 
 def read_marker(data_dir: Path) -> DemoMarker:

@@ -239,8 +239,14 @@ def service_settings(settings: Settings) -> "ServiceSettings":
         spool_folder=settings.data_dir / "spool" if is_remote else None,
         spool_bytes=settings.spool_bytes,
         catalogue_file=settings.data_dir / "catalogue.db" if is_remote else None,
-        watcher=WatcherSettings(process=f"serve-{os.getpid()}"),
+        watcher=WatcherSettings(process=_process_name(settings)),
     )
+
+
+def _process_name(settings: Settings) -> str:
+    """Return a serving process's name in announcements; process ids repeat between containers."""
+    name = f"serve-{os.getpid()}"
+    return f"{settings.member}-{name}" if settings.member else name
 
 
 def trainer_settings(settings: Settings, *, device: str) -> "TrainerSettings":

@@ -96,7 +96,8 @@ def simulate(
 ) -> None:
     """Send simulated shoppers to a running service, until --banners or Ctrl-C.
 
-    The service must know the world's products: `quintet demo` imports them.
+    The service must know the world's products: `quintet demo` imports them, or `quintet import
+    --world`.
     """
     from cli.worlds import open_world
     from simulator.traffic import TrafficSettings

@@ -18,6 +18,7 @@ import typer
 from cli import main as quintet
 from cli import options
 from cli.clock import now_ms
+from cli.demo_marker import read_marker
 from cli.settings import Settings
 from cli.wiring import open_log, open_registry
 from evaluation.parts import PARTS
@@ -250,10 +251,30 @@ def test_import_without_files_exits_2_and_without_a_catalogue_1(call: Call, tmp_
     _, purchases = write_files(tmp_path)
 
     assert call("import").status == 2
+    assert call("import", "--world", "synthetic", "--purchases", purchases).status == 2
     done = call("import", "--purchases", purchases)
 
     assert done.status == 1
     assert "--products" in done.err
+
+
+def test_the_past_of_a_simulated_shop_is_imported(call: Call, tmp_path: Path) -> None:
+    done = call("import", "--world", "synthetic", "--json")
+
+    assert done.status == 0, done.err
+    assert done.json["products"] == 1_000
+    assert done.json["orders"] > 1_000
+    assert done.json["unknown_products"] == done.json["refused_rows"] == 0
+    marker = read_marker(tmp_path / "quintet-data")
+    assert (marker.world, len(marker.shoppers)) == ("synthetic", 12)
+    log = open_log(Settings(), member="test")
+    assert sum(log.end_offsets("products").values()) == 1_000
+    assert sum(log.end_offsets("events").values()) == done.json["orders"]
+    log.close()
+
+    refused = call("import", "--world", "aisles")
+    assert refused.status == 2
+    assert "holds the synthetic demo" in refused.err
 
 
 def test_pretraining_nothing_exits_1_and_says_what_to_do(call: Call) -> None:
