@@ -21,8 +21,8 @@ from trainer.checkpoint import CheckpointFolder
 
 LAST_MOMENTS_SECONDS = 0.5
 HEARD_SECONDS = 1.0
-"""A killed server may lose recommendations that a client noted between so long before its death and so
-long after: they are appended within 100 ms, but what it sent last may be read late."""
+"""A killed server may lose recommendations that a client noted so long before its death or so long
+after it: they are appended within 100 ms, but what it sent last may be read late."""
 _SETTLED_SECONDS = 60.0
 
 
@@ -126,9 +126,10 @@ def hold_against(
         elif each not in answered:
             finding.doubled += any(has)
         elif has not in allowed:
-            short = math.fsum(has) < min(math.fsum(points) for points in allowed)
-            finding.lost += short
-            finding.doubled += not short
+            columns = list(zip(has, *allowed, strict=True))
+            more = any(got > max(others) for got, *others in columns)
+            finding.doubled += more
+            finding.lost += not more or any(got < min(others) for got, *others in columns)
     finding.doubled += len(earned)
     finding.check(not earned, f"{len(earned)} rewards are of banners that are not in the log")
     finding.check(not finding.lost, f"{finding.lost} banners lost something")

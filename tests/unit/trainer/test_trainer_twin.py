@@ -180,5 +180,5 @@ def test_promise_3_under_crashes_duplicates_and_reordering(shop: Any) -> None:
     ]
 
     run_state_machine_as_test(
-        Twin, settings=settings(max_examples=10, stateful_step_count=15, deadline=None)
+        Twin, settings=settings(max_examples=20, stateful_step_count=20, deadline=None)
     )
