@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the system packages Quintet's tests need and this machine lacks: Redis, Java and Maven for
-# the Kafka broker, Chromium. Debian and Ubuntu, as root or with passwordless sudo. Quintet itself
+# the Kafka broker, Chromium, wrk. Debian and Ubuntu, as root or with passwordless sudo. Quintet itself
 # runs without them, so this never fails: it says what is missing and which tests that skips.
 set -uo pipefail
 
@@ -24,6 +24,7 @@ want redis-server redis-server
 want java openjdk-17-jre-headless default-jre-headless
 want mvn maven
 want chromium chromium chromium-browser
+want wrk wrk
 [ ${#wanted[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then

@@ -1,8 +1,8 @@
 """Every fault the ring must survive, seeded, with what a client noted down as the judge."""
 
 from tests.faults.suite import bad_records, kills, machine, parts_away, weights
-from tests.faults.suite.catalogue import FAULTS as _FOUND
+from tests.faults.suite.catalogue import BESIDE, FAULTS
 
-__all__ = ["FAULTS", "bad_records", "kills", "machine", "parts_away", "weights"]
+__all__ = ["NAMES", "bad_records", "kills", "machine", "parts_away", "weights"]
 
-FAULTS = dict(sorted(_FOUND.items(), key=lambda named: int(named[0][1:].rstrip("kw"))))
+NAMES = sorted([*FAULTS, *BESIDE], key=lambda name: (int(name[1:].rstrip("kw")), name))

@@ -16,7 +16,8 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from tests.faults.suite import FAULTS
+from tests.faults.suite import NAMES
+from tests.faults.suite.catalogue import title
 from tests.faults.suite.finding import Finding
 from tests.faults.suite.play import play
 from tests.faults.suite.table import show
@@ -32,12 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--replay", type=Path, help="a finding kept by an earlier run")
     parser.add_argument("--short", action="store_true", help="fewer repetitions")
     options = parser.parse_args(arguments)
-    names, seed = options.only.split(",") if options.only else list(FAULTS), options.seed
+    names, seed = options.only.split(",") if options.only else NAMES, options.seed
     if options.replay:
         kept = msgspec.json.decode(options.replay.read_bytes(), type=Finding)
         names, seed = [kept.fault], kept.seed
-    if unknown := [name for name in names if name not in FAULTS]:
-        parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(FAULTS)}")
+    if unknown := [name for name in names if name not in NAMES]:
+        parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(NAMES)}")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # for thousands of connections
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
@@ -45,12 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     findings = []
     for name in names:
         folder = Path(tempfile.mkdtemp(prefix=f"quintet-{name}-"))
-        console.print(f"{name} {FAULTS[name].title} ...", markup=False)
-        finding = play(FAULTS[name], seed=seed, folder=folder, long=not options.short)
+        console.print(f"{name} {title(name)} ...", markup=False)
+        finding = play(name, seed=seed, folder=folder, long=not options.short)
         findings.append(finding)
         console.print(f"{name} {finding.verdict} after {finding.seconds:.0f} s", markup=False)
         _keep(finding, folder)
-    show(findings, FAULTS)
+    show(findings)
     return int(any(finding.verdict == "red" for finding in findings))
 
 

@@ -11,7 +11,7 @@ from tests.faults.suite.load import Habits
 from tests.faults.suite.scene import Scene, in_log
 from tests.rings import until
 
-WINDOW_SECONDS, LATENESS_SECONDS = 6, 2
+WINDOW_SECONDS, LATENESS_SECONDS = 10, 2
 _UNRULY = Habits(clicks=0.4, buys=0.2, copies=10, conflicts=0.2)
 _BUG = "a bug that will be mended"
 

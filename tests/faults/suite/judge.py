@@ -3,7 +3,7 @@
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 
 from schemas.codec import decode_event, decode_reward
 from schemas.errors import SchemaError
@@ -15,7 +15,7 @@ from tests.faults.suite import ledger, reducer, replay
 from tests.faults.suite.finding import Finding
 from tests.faults.suite.ledger import BannerNoted, Note, OutcomeNoted, Sending
 from tests.faults.suite.load import Answer
-from tests.faults.suite.scene import Scene, in_log, stable
+from tests.faults.suite.scene import Scene, Tail, in_log, stable
 from tests.rings import until
 from trainer.checkpoint import CheckpointFolder
 
@@ -65,14 +65,23 @@ def judge(
 def _come_to_rest(scene: Scene) -> None:
     """Wait until every logged banner is settled, and trainer and rewards stand still."""
 
-    def settled() -> object:
-        events, rewards = in_log(scene.ring, "events", "rewards")
-        banners = {event.recommendation_id for event in _recommended(events)}
-        done = {reward.recommendation_id for reward in _decoded(rewards)}
-        return len(banners - done), len(rewards)
+    with (
+        closing(scene.ring.log()) as log,
+        Tail(log, "events") as events,
+        Tail(log, "rewards") as made,
+    ):
+        banners: set[str] = set()
+        settled: set[str] = set()
 
-    what = "the table of rewards"
-    stable(settled, seconds=2.5, patience=_SETTLED_SECONDS, what=what)
+        def left() -> tuple[int, int]:
+            banners.update(event.recommendation_id for event in _recommended(events.new()))
+            settled.update(reward.recommendation_id for reward in _decoded(made.new()))
+            return len(banners - settled), made.count
+
+        # What is never settled is counted as lost.
+        with suppress(AssertionError):
+            until(lambda: left()[0] == 0, "", seconds=_SETTLED_SECONDS)
+        stable(left, seconds=2.5, patience=_SETTLED_SECONDS, what="the table of rewards")
 
     def learned() -> bool:
         return len(_unlearned(scene, in_log(scene.ring, "rewards")[0])) < _batch(scene)

@@ -129,7 +129,7 @@ def _crowd(scene: Scene, *, connections: int, seconds: int, shoppers: int) -> fl
     return _counted(crowd)
 
 
-@fault("F20", "the clock of a process an hour off, and back")
+@fault("F20", "the clock of a process an hour off, and back", attribution_window_seconds="86400")
 def a_clock_is_an_hour_off(scene: Scene) -> None:
     scene.strike()
     for kind in ("serve", "aggregate", "train"):

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from cli.process_file import described
 from simulator.synthetic import SyntheticWorld
 from streams.errors import LogError
-from streams.port import Record
+from streams.port import Log, Record
 from tests.faults.suite.finding import Finding, p99_ms
 from tests.faults.suite.ledger import Ledger
 from tests.faults.suite.load import Answer, Habits, Load
@@ -127,7 +127,7 @@ class Scene:
                 self._probes += 1
                 banner = self.load.visit(f"probe-{self._probes}")
                 waiting |= {banner} if banner else set()
-                waits["a click that is rewarded"] = bool(waiting & self._rewarded())
+                waits["a click that is rewarded"] = self._is_rewarded(waiting)
             waits["a newer version"] = waits["a newer version"] or self.newest() > since
             time.sleep(0.1)
         spent = time.monotonic() - self.healed_at
@@ -143,13 +143,12 @@ class Scene:
         time.sleep(max(0.0, 2.0 - spent))
         self.finding.p99_ms = p99_ms(self.latencies(self.struck_at))
 
-    def _rewarded(self) -> set[str]:
+    def _is_rewarded(self, banners: set[str]) -> bool:
+        """Whether one of some banners has a reward; False while the log cannot be read."""
         with suppress(LogError), closing(self.ring.log()) as log:
-            return {
-                value.split(b'"recommendation_id":"', 1)[1].split(b'"', 1)[0].decode()
-                for value in (record.value or b"" for record in records_of(log, "rewards"))
-            }
-        return set()
+            values = (record.value or b"" for record in records_of(log, "rewards"))
+            return any(any(banner.encode() in value for banner in banners) for value in values)
+        return False
 
     def latencies(self, since: float) -> list[float]:
         """Return how long the answers to requests sent since a time took."""
@@ -220,6 +219,28 @@ class Scene:
         self._watching.set()
         self.ring.end()
         self.ledger.close()
+
+
+class Tail:
+    """What a topic got since the last look."""
+
+    def __init__(self, log: Log, topic: str) -> None:
+        self._consumer = log.consumer([topic], group=None)
+        self.count = 0
+
+    def new(self) -> list[Record]:
+        """Return the records that were not returned before."""
+        found: list[Record] = []
+        while records := self._consumer.poll(max_records=5_000, timeout_seconds=0.1):
+            found += records
+        self.count += len(found)
+        return found
+
+    def __enter__(self) -> "Tail":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
 
 
 def in_log(ring: Ring, *topics: str) -> list[list[Record]]:

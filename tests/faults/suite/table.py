@@ -1,19 +1,17 @@
 """One table of what every fault came to."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.suite.catalogue import Fault
+from tests.faults.suite.catalogue import title
 from tests.faults.suite.finding import Finding
 
 _COLOURS = {"green": "green", "red": "bold red", "not played": "yellow"}
 
 
-def show(
-    findings: Sequence[Finding], faults: Mapping[str, Fault], *, console: Console | None = None
-) -> None:
+def show(findings: Sequence[Finding], *, console: Console | None = None) -> None:
     """Print the table, then everything that is wrong or worth knowing."""
     console = console or Console(width=130)
     table = Table(title="Faults", title_justify="left")
@@ -25,7 +23,7 @@ def show(
     for each in findings:
         colour = _COLOURS[each.verdict]
         table.add_row(
-            each.fault, faults[each.fault].title, str(each.banners), str(each.events),
+            each.fault, title(each.fault), str(each.banners), str(each.events),
             str(each.lost), str(each.doubled), _number(each.recovery_seconds, 1),
             f"{_number(each.p99_ms, 0)} ({_number(each.calm_p99_ms, 0)})",
             f"{each.seconds:.0f}", f"[{colour}]{each.verdict}[/]",
