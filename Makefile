@@ -7,7 +7,7 @@ WORLD ?= grocer
 DATA_DIR ?= quintet-data/$(WORLD)
 ROOMS := schemas streams policy projections service rewards trainer evidence console simulator evaluation cli load
 
-.PHONY: help setup system demo test check bench load learn containers schemas dashboards lock clean
+.PHONY: help setup system demo test check faults bench load learn containers schemas dashboards lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ check: setup ## lint, format, types, import rules, dependencies, spelling
 	.venv/bin/lint-imports
 	.venv/bin/deptry .
 	.venv/bin/codespell $(ROOMS) tests deploy *.md
+
+faults: setup system ## every fault the ring must survive, seeded, one table: [ARGS="--only F6 --seed 7"] [ARGS="--replay FILE"]
+	$(PYTHON) -m tests.faults.suite $(ARGS)
 
 bench: setup system ## speed against the empty endpoint and the ordinary build: [ARGS="--rounds 5"]
 	$(PYTHON) -m load.bench $(ARGS)

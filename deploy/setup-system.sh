@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs the system packages Quintet's tests need and this machine lacks: Redis, Java and Maven for
-# the Kafka broker, openssl, Chromium, Prometheus. Debian and Ubuntu, as root or with passwordless
+# the Kafka broker, openssl, Chromium, Prometheus, wrk. Debian and Ubuntu, as root or with passwordless
 # sudo. Quintet itself runs without them, so this never fails: it says what is missing and which tests
 # that skips.
 set -uo pipefail
@@ -27,6 +27,7 @@ want mvn maven
 want openssl openssl
 want chromium chromium chromium-browser
 want promtool prometheus
+want wrk wrk
 [ ${#wanted[@]} -eq 0 ] && exit 0
 
 if ! command -v apt-get >/dev/null; then

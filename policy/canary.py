@@ -2,10 +2,12 @@
 
 Digests and finite numbers do not show that scores are finite: large weights multiply. So the
 reference scores a few products, among them those with the largest weights, in frozen contexts.
-What products add to each other's scores, once placed, is held to the same range.
+What products add to each other's scores, once placed, is held to the same range. A policy that
+prefers nothing, or would show one product alone to everybody, is refused too: whatever made it,
+nobody learns from what it shows.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -26,6 +28,12 @@ _UNKNOWN: Final = 4
 """Products probed that the weights do not know."""
 _LARGEST_SCORE: Final = 1e6
 """Beyond, float32 cannot tell scores apart that differ by less than a tenth of a nat."""
+_LEAST_SPREAD: Final = 1e-6
+"""A policy whose scores differ by less, in every context, draws banners blindly."""
+_LEAST_DOUBT: Final = 1e-9
+"""Where less than this is left for all other products, in every context, one has taken it all."""
+_FEWEST: Final = 10
+"""With fewer products than two banners hold there is nothing to prefer or to neglect."""
 
 
 def probe(weights: Weights) -> None:
@@ -35,8 +43,8 @@ def probe(weights: Weights) -> None:
         weights: the tensors of a snapshot, of the right shapes.
 
     Raises:
-        SnapshotRejected: probabilities are not finite or do not sum to one, or scores are beyond
-            1e6.
+        SnapshotRejected: probabilities are not finite or do not sum to one, scores are beyond 1e6,
+            or no context makes a difference: all products are equal, or one is everybody's.
     """
     if not np.abs(weights["value_pairs"]).max(initial=0.0) <= _LARGEST_SCORE:
         raise SnapshotRejected(
@@ -46,8 +54,14 @@ def probe(weights: Weights) -> None:
     features = _features(len(small["context_rows"]) + _UNKNOWN)
     with np.errstate(all="ignore"):
         products = reference.compile_products(small, features)
-        for context in _contexts(len(features.buckets)):
-            _check(reference.scores(small, products, features, context))
+        asked = [
+            reference.scores(small, products, features, context)
+            for context in _contexts(len(features.buckets))
+        ]
+    for scores in asked:
+        _check(scores)
+    if len(small["context_rows"]) >= _FEWEST:
+        _check_preferences(asked)
 
 
 def _check(scores: npt.NDArray[np.float64]) -> None:
@@ -57,6 +71,14 @@ def _check(scores: npt.NDArray[np.float64]) -> None:
     probabilities = chosen / chosen.sum()
     if not abs(float(probabilities.sum()) - 1.0) < 1e-4:
         raise SnapshotRejected("canary: probabilities do not sum to one")
+
+
+def _check_preferences(asked: Sequence[npt.NDArray[np.float64]]) -> None:
+    if all(np.ptp(scores) < _LEAST_SPREAD for scores in asked):
+        raise SnapshotRejected("canary: no product is preferred to another, in no context")
+    left = [float(np.sort(np.exp(scores - scores.max()))[:-1].sum()) for scores in asked]
+    if max(left) < _LEAST_DOUBT and len({int(scores.argmax()) for scores in asked}) == 1:
+        raise SnapshotRejected("canary: one product would be shown to everybody, always")
 
 
 def _rows(weights: Weights) -> npt.NDArray[np.int64]:

@@ -87,6 +87,15 @@ class KafkaBroker(Server):
             environment={"CONTROLLER_PORT": str(controller)},
         )
 
+    def advertise(self, port: int) -> str:
+        """Have clients come through another port, a proxy's; call it before `start`.
+
+        Returns:
+            The bootstrap servers for clients.
+        """
+        self._environment["ADVERTISED_PORT"] = str(port)
+        return f"127.0.0.1:{port}"
+
     def is_ready(self) -> bool:
         return b"Kafka Server started" in self.output.read_bytes()
 

@@ -5,7 +5,7 @@ committed (`PRAGMA data_version`), and only then the records are.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -14,7 +14,7 @@ import structlog
 
 from streams.errors import Fenced, LogError
 from streams.local.file import Layout, OwnerLock, connect, translated, writing
-from streams.local.records import insert, read
+from streams.local.records import Onward, insert, read
 from streams.port import Message, Output, Ownership, Partition, Record, StateChange
 
 log = structlog.get_logger(__name__)
@@ -32,7 +32,7 @@ class LocalConsumer:
         partitions: Sequence[Partition],
         *,
         group: str | None,
-        clock: Callable[[], int],
+        clock: Onward,
         busy_seconds: float,
         on_assigned: Ownership | None,
         on_revoked: Ownership | None,

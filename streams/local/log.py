@@ -2,7 +2,7 @@
 
 Write-ahead logging with a sync per commit: readers never wait for writers, writers take turns. One
 `append` is one transaction, so group commit is the caller's: append in batches. Times never go back
-inside a partition even where the clock does.
+inside a partition, nor stand still, even where the clock goes back.
 
 A group has one owner at a time on this log, whatever its topics: who holds the group's lock file.
 The operating system frees it when its process dies, however it dies.
@@ -17,7 +17,7 @@ from typing import Final
 from streams.errors import LogError
 from streams.local.consumer import LocalConsumer
 from streams.local.file import connect, open_file, translated, writing
-from streams.local.records import drop, insert
+from streams.local.records import Onward, drop, insert
 from streams.port import Consumer, Message, Ownership, Partition
 from streams.topics import TOPICS
 
@@ -48,7 +48,7 @@ class LocalLog:
     ) -> None:
         declared = {topic.name: 1 for topic in TOPICS} | dict(partitions or {})
         self._path = path
-        self._clock = clock
+        self._clock = Onward(clock)
         self._busy_seconds = busy_seconds
         self._layout = open_file(path, declared, busy_seconds=busy_seconds)
         self._lock = threading.Lock()

@@ -14,6 +14,43 @@ _ROWS_PER_STATEMENT: Final = (64, 16, 4, 1)
 _ROWS_PER_DROP: Final = 5_000
 
 
+class Onward:
+    """A clock that goes on from a partition's last append time where its own time has gone back.
+
+    So a machine whose clock is put right does not stop stream time until it has caught up: windows
+    still close, at the pace of the clock. Once the clock has caught up, it counts alone again.
+
+    Args:
+        clock: milliseconds since 1970.
+
+    Example:
+        >>> now_ms = [3_000]
+        >>> onward = Onward(lambda: now_ms[0])
+        >>> onward.after(1, 3_000)
+        3000
+        >>> now_ms[0] = 1_000
+        >>> onward.after(1, 3_000)
+        3000
+        >>> now_ms[0] = 1_500
+        >>> onward.after(1, 3_000)
+        3500
+    """
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._behind_ms: dict[int, int] = {}
+
+    def after(self, partition_id: int, last_ms: int) -> int:
+        """Return the time now, in milliseconds since 1970; never before a partition's last one."""
+        now_ms = self._clock()
+        if now_ms >= last_ms:
+            self._behind_ms.pop(partition_id, None)
+            return now_ms
+        behind_ms = max(self._behind_ms.get(partition_id, 0), last_ms - now_ms)
+        self._behind_ms[partition_id] = behind_ms
+        return now_ms + behind_ms
+
+
 def create_records(connection: sqlite3.Connection, partition_id: int) -> None:
     """Make the table of a partition inside the caller's transaction."""
     connection.execute(
@@ -26,17 +63,15 @@ def insert(
     connection: sqlite3.Connection,
     ids: Sequence[int],
     messages: Sequence[Message],
-    clock: Callable[[], int],
+    clock: "Onward",
 ) -> None:
     """Append messages to a topic's partitions inside the caller's transaction.
-
-    The append time is the clock's, or the partition's last one where the clock went back.
 
     Args:
         connection: in a transaction.
         ids: of the topic's partitions, in the order of their numbers.
         messages: what to append, in order.
-        clock: milliseconds since 1970.
+        clock: gives their append time.
     """
     routed: dict[int, list[Message]] = {}
     for message in messages:
@@ -45,7 +80,7 @@ def insert(
         end, last_ms = connection.execute(
             "SELECT end_offset, last_ms FROM partitions WHERE id = ?", (partition_id,)
         ).fetchone()
-        at_ms = max(clock(), last_ms)
+        at_ms = clock.after(partition_id, last_ms)
         _insert_rows(connection, partition_id, end, at_ms, group)
         connection.execute(
             "UPDATE partitions SET end_offset = ?, last_ms = ? WHERE id = ?",

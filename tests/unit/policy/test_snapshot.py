@@ -176,6 +176,15 @@ def _huge_lift(weights: Weights) -> None:
     weights["value_pairs"][127, 0] = 3e38
 
 
+def _indifferent(weights: Weights) -> None:
+    for name in set(weights) - {"popularity", "sharpness", "neighbour_rows"}:
+        weights[name] = np.zeros_like(weights[name])
+
+
+def _collapsed(weights: Weights) -> None:
+    weights["bias_rows"][7] += 100.0
+
+
 FAULTS = [
     (_nan, "finite: output_rows"),
     (_infinite, "finite: popularity"),
@@ -190,6 +199,8 @@ FAULTS = [
     (_flat, "range: sharpness"),
     (_huge, "canary"),
     (_huge_lift, "canary: a pair's lift"),
+    (_indifferent, "canary: no product is preferred"),
+    (_collapsed, "canary: one product would be shown to everybody"),
 ]
 faults = pytest.mark.parametrize(
     ("spoil", "reason"), [pytest.param(*fault, id=fault[0].__name__[1:]) for fault in FAULTS]

@@ -15,6 +15,7 @@ from streams.local import LocalLog
 from streams.port import Message, Output, Partition, StateChange
 
 EVENTS = Partition("events", 0)
+NOW = 1_750_000_000_000
 ROOT = Path(__file__).resolve().parents[3]
 
 OPEN_AND_APPEND = """
@@ -233,3 +234,34 @@ def test_state_may_be_committed_without_moving_the_offset(log: LocalLog) -> None
     with closing(log.consumer(["events"], group="g")) as reader:
         assert [r.offset for r in reader.poll(max_records=1, timeout_seconds=0.0)] == [0]
         assert dict(reader.load_state(EVENTS)) == {b"k": b"v"}
+
+
+def test_time_goes_on_after_the_clock_was_put_back(path: Path) -> None:
+    now = [NOW + 3_600_000]
+    with closing(LocalLog(path, clock=lambda: now[0])) as log:
+        log.append("events", [Message(b"k", b"an hour early")])
+        now[0] = NOW
+        log.append("events", [Message(b"k", b"put back")])
+        log.append("rewards", [Message(b"k", b"another topic, whose time was right")])
+        now[0] = NOW + 5_000
+        log.append("events", [Message(b"k", b"five seconds later")])
+        now[0] = NOW + 4_000_000
+        log.append("events", [Message(b"k", b"caught up")])
+        with closing(log.consumer(["events"], group=None)) as reader:
+            times = [r.appended_at_ms - NOW for r in reader.poll(max_records=9, timeout_seconds=0)]
+
+    assert times == [3_600_000, 3_600_000, 3_605_000, 4_000_000]
+
+
+def test_time_goes_on_in_every_process_that_appends_to_a_log_from_the_future(path: Path) -> None:
+    with closing(LocalLog(path, clock=lambda: NOW + 3_600_000)) as early:
+        early.append("events", [Message(b"k", b"an hour early")])
+    now = [NOW]
+    with closing(LocalLog(path, clock=lambda: now[0])) as log:
+        for _ in range(3):
+            log.append("events", [Message(b"k", b"now")])
+            now[0] += 700
+        with closing(log.consumer(["events"], group=None)) as reader:
+            times = [r.appended_at_ms - NOW for r in reader.poll(max_records=9, timeout_seconds=0)]
+
+    assert times == [3_600_000, 3_600_000, 3_600_700, 3_601_400]

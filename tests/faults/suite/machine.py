@@ -1,0 +1,142 @@
+"""What the machine does to a ring: a full disk, a crowd, a clock that is wrong."""
+
+import os
+import shutil
+import subprocess
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from load.wrk import read_counted
+from tests.faults.suite.catalogue import fault
+from tests.faults.suite.judge import judge
+from tests.faults.suite.play import CALM_SECONDS, NotPlayed
+from tests.faults.suite.scene import Scene
+from tests.servers import REPOSITORY
+
+HOUR_MS = 3_600_000
+_DISK_BYTES = 192 * 1024 * 1024
+_SCRIPT = REPOSITORY / "load" / "requests.lua"
+BACK_TO_NORMAL_SECONDS = 10.0
+GOODPUT = 0.8
+
+
+@fault("F9", "the disk is full", begins=False)
+def the_disk_is_full(scene: Scene) -> None:
+    if os.geteuid() != 0:
+        raise NotPlayed("a small disk of its own (tmpfs) can be mounted by root alone")
+    disk = scene.ring.data_dir
+    disk.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "tmpfs", str(disk)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        raise NotPlayed("no tmpfs can be mounted here")
+    try:
+        scene.open()
+        scene.start()
+        scene.shoppers()
+        scene.calm(CALM_SECONDS)
+        scene.strike()
+        ballast = disk / "ballast"
+        _fill(ballast)
+        serving = len(scene.load.answers)
+        for _ in range(20 if scene.long else 8):  # what is freed meanwhile is filled again
+            time.sleep(0.5)
+            _fill(ballast)
+        during = scene.load.answers[serving:]
+        versions = {answer.version for answer in during if answer.arm == "policy"}
+        scene.finding.check(
+            during and all(answer.status == 200 for answer in during), "a banner was refused"
+        )
+        scene.finding.told.append(
+            f"{len(during)} banners on a full disk, of versions {sorted(versions)}; "
+            f"events were answered 503 {scene.load.shed} times"
+        )
+        scene.finding.check(scene.load.shed, "the disk was not full for the log")
+        ballast.unlink()
+        scene.heal()
+        scene.recover()
+        judge(scene)
+        registry = scene.ring.registry()
+        for manifest in registry.manifests():
+            registry.load(manifest.version)
+    finally:
+        scene.ring.end()
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def _fill(ballast: Path) -> None:
+    with ballast.open("ab", buffering=0) as file, suppress(OSError):
+        for size in (1 << 20, 1 << 12, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(b"\0" * size)
+
+
+@fault("F15", "a crowd, a hot user, idle, slow and aborted requests", p99=None)
+def a_crowd_comes(scene: Scene) -> None:
+    if shutil.which("wrk") is None:
+        raise NotPlayed("wrk is not installed")
+    seconds = 60 if scene.long else 6
+    capacity = _crowd(scene, connections=32, seconds=5, shoppers=5_000)
+    scene.strike()
+    pests = subprocess.Popen(
+        ["python3", str(Path(__file__).with_name("pests.py")), scene.ring.url, str(seconds + 2)]
+    )
+    try:
+        time.sleep(2.0)
+        hot = _start_crowd(scene, connections=64, seconds=seconds, shoppers=1)
+        goodput = _crowd(scene, connections=256, seconds=seconds, shoppers=5_000)
+        goodput += _counted(hot)
+    finally:
+        pests.wait(30)
+    scene.heal()
+    scene.recover()
+    back = scene.finding.recovery_seconds
+    scene.finding.check(
+        back is not None and back <= BACK_TO_NORMAL_SECONDS,
+        f"not back to normal within {BACK_TO_NORMAL_SECONDS:.0f} s",
+    )
+    scene.finding.told.append(f"{goodput:.0f} banners a second in the crowd, {capacity:.0f} before")
+    scene.finding.check(
+        goodput >= GOODPUT * capacity, f"goodput fell to {goodput / capacity:.2f} of the capacity"
+    )
+    failed = len(scene.load.failed)
+    scene.finding.check(not failed, f"{failed} requests of others failed")
+    judge(scene)
+
+
+def _start_crowd(
+    scene: Scene, *, connections: int, seconds: int, shoppers: int
+) -> "subprocess.Popen[str]":
+    command = [
+        "wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s",
+        "--timeout", "10s", "--latency", "--script", str(_SCRIPT), scene.ring.url, "--",
+        "POST", "/recommend", str(shoppers), "1000", str(scene.finding.seed),
+    ]  # fmt: skip
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+
+
+def _counted(crowd: "subprocess.Popen[str]") -> float:
+    said, _ = crowd.communicate(timeout=120)
+    counted = read_counted(said)
+    good = counted.requests - counted.refused - counted.broken
+    return good / (counted.microseconds / 1e6)
+
+
+def _crowd(scene: Scene, *, connections: int, seconds: int, shoppers: int) -> float:
+    """Return how many banners a second a crowd got."""
+    crowd = _start_crowd(scene, connections=connections, seconds=seconds, shoppers=shoppers)
+    return _counted(crowd)
+
+
+@fault("F20", "the clock of a process an hour off, and back", attribution_window_seconds="86400")
+def a_clock_is_an_hour_off(scene: Scene) -> None:
+    scene.strike()
+    for kind in ("serve", "aggregate", "train"):
+        for offset_ms in (HOUR_MS, 0):
+            scene.order(f"{kind}.clock", str(offset_ms))
+            time.sleep(4.0 if scene.long else 2.0)
+    scene.heal()
+    scene.recover()
+    scene.finding.told.append(f"{scene.load.refused} events were refused, their tokens too new")
+    judge(scene)

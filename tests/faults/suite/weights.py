@@ -1,0 +1,234 @@
+"""Weights that are damaged, that load and are bad, or that change all the time."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import safetensors.numpy
+
+from policy.errors import PolicyError
+from policy.registry import Registry
+from policy.snapshot import MANIFEST_FILE, WEIGHTS_FILE, digest, tensor_specs
+from schemas.codec import decode_announcement, encode
+from schemas.policies import Announcement, Live, Manifest
+from tests import ring_checks
+from tests.faults.suite.catalogue import fault
+from tests.faults.suite.judge import judge
+from tests.faults.suite.play import CALM_SECONDS
+from tests.faults.suite.scene import Scene, in_log
+from tests.rings import until
+
+Weights = dict[str, np.ndarray]  # type: ignore[type-arg]
+_FIRST = 9_000
+"""Versions of damaged snapshots begin here, far beyond the trainer's."""
+
+
+def _whole(folder: Path, version: int, like: Manifest, weights: Weights) -> None:
+    """Write a snapshot whose manifest is true of its weights, whatever they are."""
+    content = safetensors.numpy.save(weights)
+    folder.mkdir()
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    manifest = msgspec.structs.replace(
+        like, version=version, sha256=digest(content), size_bytes=len(content),
+        tensors=tensor_specs(weights),
+    )  # fmt: skip
+    (folder / MANIFEST_FILE).write_bytes(encode(manifest))
+
+
+def _damaged_weights(weights: Weights, name: str) -> Weights:
+    damaged = dict(weights)
+    bias = weights["bias_rows"]
+    if name == "NaN":
+        damaged["bias_rows"] = np.where(np.arange(len(bias)) == 3, np.nan, bias).astype(bias.dtype)
+    elif name == "wrong shape":
+        damaged["bias_rows"] = bias[:-1].copy()
+    elif name == "wrong dtype":
+        damaged["bias_rows"] = bias.astype(np.float64)
+    elif name == "wrong names":
+        damaged["bias_columns"] = damaged.pop("bias_rows")
+    elif name == "huge":
+        damaged["bias_rows"] = (bias + 1e30).astype(bias.dtype)
+    return damaged
+
+
+def _truncate(folder: Path) -> None:
+    path = folder / WEIGHTS_FILE
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+def _flip(folder: Path) -> None:
+    content = bytearray((folder / WEIGHTS_FILE).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / WEIGHTS_FILE).write_bytes(content)
+
+
+def _edit(folder: Path, old: bytes, new: bytes) -> None:
+    path = folder / MANIFEST_FILE
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+def _misname_digest(folder: Path) -> None:
+    manifest = msgspec.json.decode((folder / MANIFEST_FILE).read_bytes())
+    _edit(folder, manifest["sha256"].encode(), b"0" * 64)
+
+
+def _link(folder: Path) -> None:
+    path = folder / WEIGHTS_FILE
+    path.rename(folder / "elsewhere")
+    path.symlink_to(folder / "elsewhere")
+
+
+def _pickle(folder: Path) -> None:
+    content = b"\x80\x04cposix\nsystem\n\x8c\x06false\n\x85R."
+    (folder / WEIGHTS_FILE).write_bytes(content)
+    manifest = msgspec.json.decode((folder / MANIFEST_FILE).read_bytes(), type=Manifest)
+    manifest = msgspec.structs.replace(manifest, sha256=digest(content), size_bytes=len(content))
+    (folder / MANIFEST_FILE).write_bytes(encode(manifest))
+
+
+_IN_THE_WEIGHTS = ("NaN", "wrong shape", "wrong dtype", "wrong names", "huge")
+_IN_THE_FILES: dict[str, Callable[[Path], None]] = {
+    "truncated": _truncate,
+    "a bit flipped": _flip,
+    "wrong digest": _misname_digest,
+    "an old manifest": lambda f: _edit(f, b'"schema_version":1', b'"schema_version":0'),
+    "a link": _link,
+    "a pickle renamed": _pickle,
+    "no manifest": lambda folder: (folder / MANIFEST_FILE).unlink(),
+}
+
+
+@fault("F12", "damaged weights of every kind")
+def weights_are_damaged(scene: Scene) -> None:
+    registry = scene.ring.registry()
+    snapshots = scene.ring.data_dir / "registry" / "snapshots"
+    sound = _live(registry)
+    good = registry.load(sound.version)
+    scene.strike()
+    names = [*_IN_THE_WEIGHTS, *_IN_THE_FILES]
+    for number, name in enumerate(names):
+        version = _FIRST + number
+        folder = snapshots / f"{version:08d}"
+        _whole(folder, version, good.manifest, _damaged_weights(dict(good.weights), name))
+        if name in _IN_THE_FILES:
+            _IN_THE_FILES[name](folder)
+        _point(scene, sound, version)
+        until(lambda version=version: _refused(scene, version), f"{name} is refused", seconds=15)
+    scene.finding.check(
+        all(each.reason for each in _told(scene, "rejected")), "a refusal without a reason"
+    )
+    back = scene.ring.command("policies", "rollback", "--to", str(sound.version))
+    scene.finding.check(back.returncode == 0, f"no way back: {back.stderr[-300:]}")
+    scene.ring.command("policies", "resume")
+    scene.heal()
+    scene.recover()
+    damaged = set(range(_FIRST, _FIRST + len(names)))
+    served = {each.version for each in _told(scene, "served")}
+    drew = {answer.version for answer in scene.load.answers if answer.source == "policy"}
+    scene.finding.check(not damaged & (served | drew), "damaged weights served")
+    scene.finding.told.append(f"{len(names)} kinds refused")
+    judge(scene, versions=False)
+
+
+@fault("F13", "weights that load and are bad")
+def weights_load_and_are_bad(scene: Scene) -> None:
+    registry = scene.ring.registry()
+    sound = _live(registry)
+    good = dict(registry.load(sound.version).weights)
+    scene.strike()
+    for name, weights in (("uniform", _uniform(good)), ("collapsed", _collapsed(good))):
+        try:
+            manifest = registry.publish(
+                weights, parent=sound.version, foundation=sound.foundation,
+                catalogue_version=registry.load(sound.version).manifest.catalogue_version,
+                updates=1, banners=1,
+            )  # fmt: skip
+            registry.promote(manifest.version, reason=f"{name}, for a test")
+        except PolicyError as refusal:
+            scene.finding.told.append(f"{name}: {refusal}")
+            continue
+        try:
+            until(
+                lambda bad=manifest.version: _refused(scene, bad) or _live(registry).hold,
+                f"{name} weights are refused or rolled back",
+                seconds=45 if scene.long else 15,
+            )
+        except AssertionError as problem:
+            scene.finding.check(False, str(problem))
+        scene.ring.command("policies", "rollback", "--to", str(sound.version))
+        scene.ring.command("policies", "resume")
+    scene.heal()
+    scene.recover()
+    judge(scene, versions=False)
+
+
+@fault("F14", "the live pointer moves 50 times a second", begins=False, p99=2.0)
+def weights_change_all_the_time(scene: Scene) -> None:
+    scene.order("serve.eager")
+    scene.open()
+    scene.start()
+    scene.shoppers()
+    scene.calm(CALM_SECONDS)
+    registry = scene.ring.registry()
+    first, second = [manifest.version for manifest in registry.manifests()][-2:]
+    before = scene.metrics("serve")["service_swaps_total", "swapped"]
+    scene.strike()
+    until_at, moves = time.monotonic() + (20.0 if scene.long else 6.0), 0
+    while time.monotonic() < until_at:
+        registry.promote((first, second)[moves % 2], reason="again")
+        moves += 1
+        time.sleep(max(0.0, scene.struck_at + moves / 50 - time.monotonic()))
+    swaps = scene.metrics("serve")["service_swaps_total", "swapped"] - before
+    scene.heal()
+    scene.recover()
+    failed = len(scene.load.failed)
+    scene.finding.check(not failed, f"{failed} requests failed")
+    scene.finding.told.append(f"the pointer moved {moves} times, {swaps:.0f} swaps")
+    judge(scene, versions=False)
+    with closing(scene.ring.log()) as log:
+        told = ring_checks.read(log)
+        drawn = ring_checks.check_log_probs(told, log, registry)
+    scene.finding.told.append(f"{drawn} banners were drawn by the one version they name")
+
+
+def _uniform(good: Weights) -> Weights:
+    flat = {name: np.zeros_like(tensor) for name, tensor in good.items()}
+    return flat | {name: good[name] for name in ("popularity", "sharpness", "neighbour_rows")}
+
+
+def _collapsed(good: Weights) -> Weights:
+    bias = good["bias_rows"].copy()
+    bias[0] += 1e4
+    return good | {"bias_rows": bias}
+
+
+def _live(registry: Registry) -> Live:
+    live = registry.live()
+    assert live is not None
+    return live
+
+
+def _point(scene: Scene, sound: Live, version: int) -> None:
+    """Move the live pointer by hand, as nobody should."""
+    pointer = msgspec.structs.replace(
+        sound, version=version, previous=(*sound.previous, sound.version),
+        changed_at_ms=sound.changed_at_ms + version, reason="by hand",
+    )  # fmt: skip
+    path = scene.ring.data_dir / "registry" / "live.json"
+    beside = path.with_suffix(".hand")
+    beside.write_bytes(encode(pointer))
+    beside.rename(path)
+
+
+def _told(scene: Scene, kind: str) -> list[Announcement]:
+    told = [decode_announcement(record.value) for record in in_log(scene.ring, "policies")[0]]
+    return [each for each in told if each.kind == kind]
+
+
+def _refused(scene: Scene, version: int) -> bool:
+    return version in {each.version for each in _told(scene, "rejected")}
