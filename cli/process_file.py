@@ -27,6 +27,11 @@ class ProcessFile(msgspec.Struct, frozen=True):
     labels: dict[str, str]
 
     @property
+    def url(self) -> str:
+        """Where it shows its metrics, without the path."""
+        return f"http://{self.targets[0]}"
+
+    @property
     def pid(self) -> int:
         """The process."""
         return int(self.labels[_PID])
@@ -61,13 +66,6 @@ def found(folder: Path) -> dict[str, ProcessFile]:
     """Return what the processes of a folder wrote, by name."""
     files = {path.stem: _read(path) for path in folder.glob("*.json")}
     return {name: file for name, file in files.items() if file is not None}
-
-
-def all_described(data_dir: Path) -> dict[str, ProcessFile]:
-    """Return what every process wrote, those that have ended included, by name."""
-    names = sorted(path.stem for path in (data_dir / "processes").glob("*.json"))
-    found = {name: described(data_dir, name) for name in names}
-    return {name: process for name, process in found.items() if process is not None}
 
 
 def forget(data_dir: Path, process: str) -> None:

@@ -230,7 +230,7 @@ def service_settings(settings: Settings) -> "ServiceSettings":
     is_remote = settings.streams == "kafka"
     return ServiceSettings(
         secret=secret(settings),
-        api_keys=_key_text(settings),
+        api_keys=key_text(settings),
         cors_origins=allowed_origins(settings),
         control_share=settings.control_share,
         arm_period_seconds=settings.arm_period_seconds,
@@ -275,7 +275,7 @@ def keyring(settings: Settings) -> Keyring:
         BadUsage: the setting has another form.
     """
     try:
-        return Keyring.parse(_key_text(settings))
+        return Keyring.parse(key_text(settings))
     except KeysNotReadable as problem:
         raise BadUsage(f"QUINTET_API_KEYS: {problem}") from None
 
@@ -287,7 +287,7 @@ def key_with(settings: Settings, *scopes: str) -> str | None:
         BadUsage: there are keys, but none has them all.
     """
     known = keyring(settings)
-    given = [entry.strip().partition(":")[0] for entry in _key_text(settings).split(",")]
+    given = [entry.strip().partition(":")[0] for entry in key_text(settings).split(",")]
     for key in given:
         found = known.find(key)
         if found is not None and found.scopes.issuperset(scopes):
@@ -297,7 +297,8 @@ def key_with(settings: Settings, *scopes: str) -> str | None:
     return None
 
 
-def _key_text(settings: Settings) -> str:
+def key_text(settings: Settings) -> str:
+    """Return the setting of the API keys; empty: there are none."""
     return settings.api_keys.get_secret_value() if settings.api_keys else ""
 
 

@@ -23,7 +23,7 @@ from cli.doctor.configuration import PREFIX
 from cli.doctor.machine import Place, Port
 from cli.doctor.parts import HistoryFacts, LogFacts, ProcessFacts, RegistryFacts
 from cli.errors import BadUsage
-from cli.process_file import all_described
+from cli.process_file import found as described_in
 from cli.settings import Settings
 from policy.errors import LivePointerNotReadable, PolicyError
 from policy.registry import Registry
@@ -56,9 +56,12 @@ def names_given() -> set[str]:
 def key_scopes(settings: Settings) -> dict[str, frozenset[str]] | str:
     """Return the scopes of each API key, or why they cannot be read."""
     try:
-        return wiring.key_scopes(settings)
+        wiring.keyring(settings)
     except BadUsage as problem:
         return str(problem)
+    entries = filter(None, map(str.strip, wiring.key_text(settings).split(",")))
+    parts = (entry.partition(":") for entry in entries)
+    return {key: frozenset(rest.partition("@")[0].split("+")) for key, _, rest in parts}
 
 
 def packages(*names: str, seconds: float) -> dict[str, str]:
@@ -205,15 +208,11 @@ def processes(settings: Settings) -> list[ProcessFacts]:
         up = answers.is_ours(wiring.url(settings.host, port), metric)
         problem = answers.not_ready(wiring.url(settings.host, port)) if up else ""
         found.append(ProcessFacts(name, up=up, answers=up, problem=problem))
-    described = all_described(settings.data_dir)
+    described = described_in(settings.data_dir / "processes")
     for name in ("aggregate", "train"):
         told = described.get(name)
         up = told is not None and _is_alive(told.pid)
-        answering = (
-            told is not None
-            and up
-            and bool(answers.metrics(wiring.url(settings.host, told.metrics_port)))
-        )
+        answering = told is not None and up and bool(answers.metrics(told.url))
         found.append(ProcessFacts(name, up=up, answers=answering, pid=told.pid if told else 0))
     return found
 

@@ -9,7 +9,7 @@ from cli import wiring
 from cli.doctor import answers
 from cli.doctor.gathering import existing_log, existing_registry
 from cli.doctor.turning import GRACE_MS, RingFacts
-from cli.process_file import described
+from cli.process_file import find
 from cli.settings import Settings
 from policy.registry import Registry
 from schemas.codec import decode_announcement, decode_event, decode_reward
@@ -141,10 +141,10 @@ def _letters(log: Log) -> Counter[str]:
 
 
 def _metric(settings: Settings, process: str, name: str) -> float | None:
-    told = described(settings.data_dir, process)
+    told = find(settings.data_dir, process)
     if told is None:
         return None
-    return answers.metrics(wiring.url(settings.host, told.metrics_port)).get(name)
+    return answers.metrics(told.url).get(name)
 
 
 def _whole(value: float | None) -> int | None:

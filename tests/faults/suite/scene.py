@@ -14,7 +14,7 @@ from random import Random
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.process_file import described
+from cli.process_file import find
 from simulator.synthetic import SyntheticWorld
 from streams.errors import LogError
 from streams.port import Log, Record
@@ -182,9 +182,9 @@ class Scene:
         if process == "serve":
             url = self.ring.url
         else:
-            found = described(self.ring.data_dir, process)
-            assert found is not None
-            url = f"http://127.0.0.1:{found.metrics_port}"
+            told = find(self.ring.data_dir, process)
+            assert told is not None
+            url = told.url
         with urllib.request.urlopen(url + "/metrics", timeout=10) as answer:  # noqa: S310
             families = list(text_string_to_metric_families(answer.read().decode()))
         found: Counter[tuple[str, str]] = Counter()
