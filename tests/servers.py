@@ -76,15 +76,18 @@ class Server:
 
 
 class KafkaBroker(Server):
-    """One genuine broker."""
+    """One genuine broker; with `secured` a second port demands TLS and a password."""
 
-    def __init__(self, folder: Path) -> None:
-        port, controller = free_ports(2)
+    def __init__(self, folder: Path, *, secured: bool = False) -> None:
+        port, controller, secured_port = free_ports(3)
         self.bootstrap_servers = f"127.0.0.1:{port}"
+        self.secured_servers = f"127.0.0.1:{secured_port}"
+        self.tls = folder / "data" / "tls"
         super().__init__(
             [str(REPOSITORY / "deploy" / "kafka.sh"), "run", str(folder / "data"), str(port)],
             folder,
-            environment={"CONTROLLER_PORT": str(controller)},
+            environment={"CONTROLLER_PORT": str(controller)}
+            | ({"SASL_SSL_PORT": str(secured_port)} if secured else {}),
         )
 
     def advertise(self, port: int) -> str:
@@ -150,13 +153,13 @@ def kafka_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBrok
     broker.stop()
 
 
-def new_kafka_broker(folder: Path) -> KafkaBroker:
+def new_kafka_broker(folder: Path, *, secured: bool = False) -> KafkaBroker:
     """Return a broker of one's own, not started; the jars are fetched when they are missing."""
-    require("java")
+    require("java", *(["openssl"] if secured else []))
     if not (REPOSITORY / ".cache" / "kafka" / "libs").exists():
         require("mvn")
     subprocess.run([str(REPOSITORY / "deploy" / "kafka.sh"), "fetch"], check=True)
-    return KafkaBroker(folder)
+    return KafkaBroker(folder, secured=secured)
 
 
 @pytest.fixture(scope="session")

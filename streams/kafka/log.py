@@ -29,11 +29,15 @@ class KafkaLog:
         state_folder: where copies of groups' state are kept, so that a restart need not read all of
             it again; None: nowhere.
 
+    Raises:
+        LogError: no cluster could be reached with these settings; the text names which.
+
     Example:
         `log = KafkaLog(KafkaSettings("broker:9092")); log.ensure_topics()`
     """
 
     def __init__(self, settings: KafkaSettings, *, state_folder: StateFolder | None = None) -> None:
+        settings.check()
         self._settings = settings
         self._cluster = Cluster(settings)
         self._writer = Writer(settings)

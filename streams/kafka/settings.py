@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from streams.errors import LogError
 from streams.topics import DEAD, Topic
 
 MESSAGE_BYTES: Final = 4 * 1024 * 1024
@@ -57,6 +58,18 @@ class KafkaSettings:
     session_timeout_seconds: float = 10.0
     poll_interval_seconds: float = 120.0
     transaction_timeout_seconds: float = 10.0
+
+    def check(self) -> None:
+        """Raise LogError where no cluster could be reached with these settings."""
+        if self.security_protocol.startswith("SASL") and not (
+            self.sasl_username and self.sasl_password
+        ):
+            raise LogError(
+                f"QUINTET_KAFKA_SECURITY_PROTOCOL is {self.security_protocol}: set"
+                " QUINTET_KAFKA_SASL_USERNAME and QUINTET_KAFKA_SASL_PASSWORD"
+            )
+        if self.ca_file is not None and not self.ca_file.is_file():
+            raise LogError(f"QUINTET_KAFKA_CA_FILE: there is no file {self.ca_file}")
 
     @property
     def timeout_ms(self) -> int:
