@@ -1,4 +1,4 @@
-"""A live ring under a live Prometheus: every panel has data, every rule runs, one banner is followed.
+"""A live ring under a live Prometheus: panels have data, rules run, one banner is followed.
 
 Two serving workers, everything logged, keys: what an operator's installation looks like.
 """
@@ -8,6 +8,7 @@ import re
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ class Observed:
 
 def call(ring: Ring, path: str, body: object) -> tuple[dict[str, object], str | None]:
     """Return the JSON of an answer and its `X-Request-ID`."""
-    request = urllib.request.Request(
+    request = urllib.request.Request(  # noqa: S310 - our own process
         ring.url + path,
         json.dumps(body).encode(),
         {
@@ -46,7 +47,7 @@ def call(ring: Ring, path: str, body: object) -> tuple[dict[str, object], str | 
             "x-request-id": REQUEST,
         },
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
         return json.load(answer), answer.headers["x-request-id"]
 
 
@@ -150,7 +151,7 @@ def test_every_rule_is_evaluated_without_an_error(observed: Observed):
 
 def test_whichever_worker_is_asked_counters_of_all_only_grow(observed: Observed):
     def counters() -> dict[tuple[str, ...], float]:
-        with urllib.request.urlopen(observed.ring.url + "/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(observed.ring.url + "/metrics", timeout=10) as answer:  # noqa: S310
             families = text_string_to_metric_families(answer.read().decode())
         return {
             (sample.name, *sorted(f"{name}={value}" for name, value in sample.labels.items())):
@@ -164,7 +165,7 @@ def test_whichever_worker_is_asked_counters_of_all_only_grow(observed: Observed)
 
     workers = {label for series in scrapes[0] for label in series if label.startswith("worker=")}
     assert workers == {"worker=0", "worker=1"}
-    for earlier, later in zip(scrapes, scrapes[1:], strict=False):
+    for earlier, later in pairwise(scrapes):
         assert set(earlier) <= set(later)
         assert not [series for series, value in earlier.items() if later[series] < value]
 
