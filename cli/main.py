@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-from cli.commands import backup, data, doctor, export, learning, processes, registry, ring
+from cli.commands import (
+    backup,
+    data,
+    dead_letters,
+    doctor,
+    export,
+    learning,
+    processes,
+    registry,
+    ring,
+)
 from cli.errors import BadUsage, CommandFailed
 from cli.options import command_with_settings as with_settings
 from policy.errors import PolicyError
@@ -24,8 +34,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 policies = typer.Typer(help="Snapshots: what serves, what served, and how to go back.")
-dead_letters = typer.Typer(help="Events that could not be read.")
-for typed in (policies, dead_letters):
+letters = typer.Typer(help="Events that could not be read.")
+for typed in (policies, letters):
     typed.info.no_args_is_help = True
 
 
@@ -58,7 +68,7 @@ app.command("simulate")(with_settings(ring.simulate))
 app.command("learn")(with_settings(learning.learn))
 app.add_typer(policies, name="policies")
 app.command("explain")(with_settings(registry.explain))
-app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(letters, name="dead-letters")
 app.command("doctor")(with_settings(doctor.doctor))
 app.command("backup")(with_settings(backup.backup))
 app.command("restore")(with_settings(backup.restore))
@@ -69,9 +79,9 @@ policies.command("show")(with_settings(registry.show_policy))
 policies.command("promote")(with_settings(registry.promote))
 policies.command("rollback")(with_settings(registry.rollback))
 policies.command("resume")(with_settings(registry.resume))
-dead_letters.command("list")(with_settings(data.list_dead_letters))
-dead_letters.command("show")(with_settings(data.show_dead_letter))
-dead_letters.command("replay")(with_settings(data.replay_dead_letters))
+letters.command("list")(with_settings(dead_letters.list_dead_letters))
+letters.command("show")(with_settings(dead_letters.show_dead_letter))
+letters.command("replay")(with_settings(dead_letters.replay_dead_letters))
 
 
 def main() -> None:
