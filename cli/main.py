@@ -9,6 +9,7 @@ import typer
 from cli.commands import (
     backup,
     data,
+    dead_letters,
     doctor,
     export,
     learning,
@@ -16,7 +17,7 @@ from cli.commands import (
     registry,
     ring,
     topics,
-)  # fmt: skip
+)
 from cli.errors import BadUsage, CommandFailed
 from cli.options import command_with_settings as with_settings
 from policy.errors import PolicyError
@@ -34,9 +35,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 policies = typer.Typer(help="Snapshots: what serves, what served, and how to go back.")
-dead_letters = typer.Typer(help="Events that could not be read.")
+letters = typer.Typer(help="Events that could not be read.")
 topic_commands = typer.Typer(help="The log's topics: what is declared, what the cluster has.")
-for typed in (policies, dead_letters, topic_commands):
+for typed in (policies, letters, topic_commands):
     typed.info.no_args_is_help = True
 
 
@@ -69,7 +70,7 @@ app.command("simulate")(with_settings(ring.simulate))
 app.command("learn")(with_settings(learning.learn))
 app.add_typer(policies, name="policies")
 app.command("explain")(with_settings(registry.explain))
-app.add_typer(dead_letters, name="dead-letters")
+app.add_typer(letters, name="dead-letters")
 app.add_typer(topic_commands, name="topics")
 app.command("doctor")(with_settings(doctor.doctor))
 app.command("backup")(with_settings(backup.backup))
@@ -81,9 +82,9 @@ policies.command("show")(with_settings(registry.show_policy))
 policies.command("promote")(with_settings(registry.promote))
 policies.command("rollback")(with_settings(registry.rollback))
 policies.command("resume")(with_settings(registry.resume))
-dead_letters.command("list")(with_settings(data.list_dead_letters))
-dead_letters.command("show")(with_settings(data.show_dead_letter))
-dead_letters.command("replay")(with_settings(data.replay_dead_letters))
+letters.command("list")(with_settings(dead_letters.list_dead_letters))
+letters.command("show")(with_settings(dead_letters.show_dead_letter))
+letters.command("replay")(with_settings(dead_letters.replay_dead_letters))
 topic_commands.command("list")(with_settings(topics.list_topics))
 topic_commands.command("apply")(with_settings(topics.apply_topics))
 

@@ -1,4 +1,4 @@
-"""`quintet import`, `pretrain`, `dead-letters`: what goes into the log beside the ring."""
+"""`quintet import`, `pretrain`: what goes into the log beside the ring, and what comes of it."""
 
 from pathlib import Path
 from typing import Annotated
@@ -114,54 +114,3 @@ def pretrain(
         {"version": manifest.version, "held_out": report},
         table(f"policy {manifest.version} is live; held-out orders by time", rows),
     )
-
-
-def list_dead_letters(settings: Settings, output: Output) -> None:
-    """List events that could not be read, with where they stood and why."""
-    from streams.dead_letters import read_all
-
-    with wiring.opened_log(settings, member="dead-letters") as log:
-        letters = read_all(log)
-    rows = [
-        {
-            "number": found.number,
-            "topic": found.letter.topic,
-            "offset": f"{found.letter.partition}/{found.letter.offset}",
-            "reader": found.letter.reader,
-            "reason": found.letter.reason,
-            "replayed": found.replayed,
-        }
-        for found in letters
-    ]
-    shown = table(f"{len(rows)} dead letters", rows) if rows else "no dead letters"
-    output.result({"dead_letters": rows}, shown)
-
-
-def show_dead_letter(
-    settings: Settings, output: Output, number: Annotated[int, typer.Argument(help="from `list`")]
-) -> None:
-    """Show one dead letter with its content."""
-    from streams.dead_letters import read_all
-
-    with wiring.opened_log(settings, member="dead-letters") as log:
-        found = [item for item in read_all(log) if item.number == number]
-    if not found:
-        raise BadUsage(f"there is no dead letter {number}: see `quintet dead-letters list`")
-    letter = found[0].letter
-    content = (letter.value or b"").decode("utf-8", "backslashreplace")
-    output.result(
-        letter, f"{letter.topic}/{letter.partition}/{letter.offset}: {letter.reason}\n{content}"
-    )
-
-
-def replay_dead_letters(
-    settings: Settings,
-    output: Output,
-    numbers: Annotated[list[int] | None, typer.Argument(help="from `list`; none: all")] = None,
-) -> None:
-    """Append dead letters to their topics again, after what made them unreadable is mended."""
-    from streams.dead_letters import Wanted, replay
-
-    with wiring.opened_log(settings, member="dead-letters") as log:
-        count = replay(log, Wanted(numbers))
-    output.result({"replayed": count}, f"replayed {count} events")

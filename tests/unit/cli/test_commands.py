@@ -27,7 +27,7 @@ from schemas import identity
 from schemas.codec import encode
 from schemas.events import Recommended
 from streams.dead_letters import bury
-from streams.port import Message, Partition, Record
+from streams.port import Log, Message, Partition, Record
 from tests.policies import weights_of
 from trainer.learner_settings import LearnerSettings
 
@@ -389,25 +389,89 @@ def test_explaining_a_banner_that_nobody_drew_exits_2(call: Call, unknown: str) 
     assert unknown in done.err
 
 
+def bury_letters(data_dir: Path, *reasons: str, reader: str = "aggregate") -> Log:
+    log = open_log(settings_of(data_dir), member="test")
+    for offset, reason in enumerate(reasons, start=7):
+        poison = Record(Partition("events", 0), offset, 1_000, b"8 bytes!", b"\xff not JSON")
+        letter = bury(poison, reason, reader)
+        log.append(letter.topic, [Message(letter.key, letter.value)])
+    return log
+
+
 def test_dead_letters_are_listed_shown_and_replayed_once(call: Call, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
-    log = open_log(settings_of(data_dir), member="test")
-    poison = Record(Partition("events", 0), 7, 1_000, b"8 bytes!", b"\xff not JSON")
-    letter = bury(poison, "not JSON", "aggregate")
-    log.append(letter.topic, [Message(letter.key, letter.value)])
+    log = bury_letters(data_dir, "not JSON")
     at = ("--data-dir", data_dir)
 
-    listed = call("dead-letters", "list", *at, "--json").json["dead_letters"]
-    assert [(each["number"], each["reason"], each["replayed"]) for each in listed] == [
-        (0, "not JSON", False)
-    ]
+    listed = call("dead-letters", "list", *at, "--json").json
+    assert [
+        (each["number"], each["reason"], each["replayed"]) for each in listed["dead_letters"]
+    ] == [(0, "not JSON", False)]
+    assert (listed["total"], listed["waiting"], listed["next"]) == (1, 1, None)
     assert "not JSON" in call("dead-letters", "list", *at).out
     assert call("dead-letters", "show", 0, *at).out.splitlines()[0] == "events/0/7: not JSON"
     assert call("dead-letters", "show", 9, *at).status == 2
-    assert call("dead-letters", "replay", *at, "--json").json == {"replayed": 1}
-    assert call("dead-letters", "replay", *at, "--json").json == {"replayed": 0}
+    assert call("dead-letters", "replay", *at, "--json").json == {
+        "replayed": 1, "before": 0, "dry_run": False,
+    }  # fmt: skip
+    assert call("dead-letters", "replay", *at, "--json").json == {
+        "replayed": 0, "before": 1, "dry_run": False,
+    }  # fmt: skip
 
     assert sum(log.end_offsets("events").values()) == 1
+    log.close()
+
+
+def test_many_dead_letters_come_in_pages_with_counts_of_them_all(
+    call: Call, tmp_path: Path
+) -> None:
+    reasons = [f"unknown field at byte {n}" for n in range(7)] + ["not JSON"] * 3
+    bury_letters(tmp_path / "data", *reasons).close()
+    at = ("--data-dir", tmp_path / "data", "--limit", 4, "--json")
+
+    pages, start = [], 0
+    while start is not None:
+        pages.append(call("dead-letters", "list", *at, "--from", start).json)
+        start = pages[-1]["next"]
+
+    assert [[each["number"] for each in page["dead_letters"]] for page in pages] == [
+        [0, 1, 2, 3], [4, 5, 6, 7], [8, 9],
+    ]  # fmt: skip
+    assert all((page["total"], page["waiting"]) == (10, 10) for page in pages)
+    few = call("dead-letters", "list", *at, "--reason", "JSON").json
+    assert [each["number"] for each in few["dead_letters"]] == [7, 8, 9]
+    assert few["reasons"] == [
+        {"reader": "aggregate", "reason": "not JSON", "letters": 3, "waiting": 3}
+    ]
+    assert "--from 4" in call("dead-letters", "list", *at[:-1]).out
+
+
+def test_a_dry_run_says_what_a_replay_would_do_and_does_nothing(call: Call, tmp_path: Path) -> None:
+    log = bury_letters(tmp_path / "data", "not JSON", "unknown version 2", "not JSON")
+    at = ("--data-dir", tmp_path / "data")
+
+    dry = call("dead-letters", "replay", *at, "--reason", "version", "--dry-run", "--json")
+    assert dry.json == {"replayed": 1, "before": 0, "dry_run": True}
+    assert sum(log.end_offsets("events").values()) == 0
+
+    assert call("dead-letters", "replay", 1, *at).status == 0
+    again = call("dead-letters", "replay", 1, 2, *at)
+    assert "replayed 1 event" in again.out
+    assert "1 was replayed before" in again.err
+    waiting = call("dead-letters", "list", *at, "--waiting", "--json").json
+    assert [each["number"] for each in waiting["dead_letters"]] == [0]
+    assert sum(log.end_offsets("events").values()) == 2
+    log.close()
+
+
+def test_a_replay_of_a_letter_that_is_not_there_replays_nothing(call: Call, tmp_path: Path) -> None:
+    log = bury_letters(tmp_path / "data", "not JSON")
+
+    done = call("dead-letters", "replay", 0, 77, "--data-dir", tmp_path / "data")
+
+    assert done.status == 2
+    assert "77" in done.err
+    assert sum(log.end_offsets("events").values()) == 0
     log.close()
 
 
@@ -418,7 +482,7 @@ def test_nothing_but_json_stands_on_standard_output_where_things_are_logged(tmp_
         capture_output=True, text=True, check=True,
     )  # fmt: skip
 
-    assert json.loads(done.stdout) == {"dead_letters": []}
+    assert json.loads(done.stdout)["dead_letters"] == []
     assert "group_owned" in done.stderr
 
 
