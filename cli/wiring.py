@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from service.wiring import ServiceSettings
     from streams.kafka import KafkaLog
     from trainer.learner_settings import LearnerSettings
-    from trainer.loop import TrainerSettings
+    from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
 _CONNECT_SECONDS = 3.0
@@ -251,7 +251,7 @@ def _process_name(settings: Settings) -> str:
 
 def trainer_settings(settings: Settings, *, device: str) -> "TrainerSettings":
     """Return how the trainer works."""
-    from trainer.loop import TrainerSettings
+    from trainer.settings import TrainerSettings
 
     return TrainerSettings(learner=learner_settings(settings, device=device))
 

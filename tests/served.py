@@ -56,14 +56,15 @@ def served(folder: Path, *, api_keys: str = KEYS, **settings: object) -> Iterato
     )
     with ExitStack() as stack:
         log = stack.enter_context(wiring.opened_log(told, member="tests"))
+        metrics = CollectorRegistry()
         service = service_wiring.build(
             wiring.service_settings(told),
             log,
             wiring.open_registry(told),
-            wiring.history_reader(told),
+            wiring.history_reader(told, metrics),
             clock=now_ms,
             rng=np.random.default_rng(1),
-            metrics_registry=CollectorRegistry(),
+            metrics_registry=metrics,
         ).app
         console = console_app(told, log)
         service_url, console_url = (

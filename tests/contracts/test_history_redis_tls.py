@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import redis
+from prometheus_client import CollectorRegistry
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -164,7 +165,7 @@ def test_a_ca_file_that_is_missing_or_without_use_is_refused_at_the_start(
 ) -> None:
     url = secure.url_of("shop", "open%3Asesame")
     with pytest.raises(BadUsage, match="QUINTET_REDIS_CA_FILE: there is no file"):
-        history_reader(settings_of(tmp_path, url, tmp_path / "none.pem"))
+        history_reader(settings_of(tmp_path, url, tmp_path / "none.pem"), CollectorRegistry())
     plain = secure.url_of("shop", "open%3Asesame", scheme="redis")
     with pytest.raises(BadUsage, match="write rediss://"):
         history_store(settings_of(tmp_path, plain, secure.ca))

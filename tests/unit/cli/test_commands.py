@@ -158,7 +158,7 @@ def test_every_command_says_what_it_does() -> None:
             "simulate", "learn", "explain", "doctor", "backup", "restore",
             "settings", "policies list", "policies show",
             "policies promote", "policies rollback", "policies resume", "dead-letters list",
-            "dead-letters show", "dead-letters replay",
+            "dead-letters show", "dead-letters replay", "topics list", "topics apply",
         )
     }  # fmt: skip
     for name, command in found.items():

@@ -19,7 +19,8 @@ from streams.topics import PRODUCTS, REWARDS
 from tests.memory_log import Clock, MemoryLog
 from trainer.checkpoint import CheckpointFolder
 from trainer.learner_settings import LearnerSettings
-from trainer.loop import Trainer, TrainerSettings
+from trainer.loop import Trainer
+from trainer.settings import TrainerSettings
 
 BATCH = 8
 SETTINGS = TrainerSettings(
