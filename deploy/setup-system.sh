@@ -23,6 +23,7 @@ wanted=()
 want redis-server redis-server
 want java openjdk-17-jre-headless default-jre-headless
 want mvn maven
+want openssl openssl
 want chromium chromium chromium-browser
 [ ${#wanted[@]} -eq 0 ] && exit 0
 
