@@ -109,6 +109,7 @@ class SpooledLog:
         self._doubtful: _Sending | None = None
         self._answers = False
         self._singly = 0
+        self._said = ""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -186,8 +187,8 @@ class SpooledLog:
         if batch is None:
             return self._finish()
         problem = self._taken(batch.topic, batch.messages)
-        if problem is not None and not self._is_dropped(batch, problem):
-            return False
+        if problem is not None:
+            return self._passed_over(batch, problem)
         self._singly = max(self._singly - 1, 0)
         self._removed(batch)
         return True
@@ -196,14 +197,18 @@ class SpooledLog:
         self._spool.remove(batch)
         self._meter.drained(len(batch.messages))
 
-    def _is_dropped(self, batch: Batch, problem: Exception) -> bool:
-        """Whether to go on without a batch: one message that no try would bring into the log."""
+    def _passed_over(self, batch: Batch, problem: Exception) -> bool:
+        """Whether to go on at once: past the one message that no try would bring into the log."""
         if not _is_final(problem) or isinstance(problem, TopicMismatch):
+            if str(problem) != self._said:
+                log.warning("spool_waits", problem=str(problem), records=self._spool.records)
+                self._said = str(problem)
             return False
         if len(batch.messages) > 1:
-            self._singly = len(batch.messages)
-            return False
+            self._singly = len(batch.messages)  # to find which one it is
+            return True
         log.error("spooled_message_dropped", topic=batch.topic, problem=str(problem))
+        self._removed(batch)
         return True
 
     def _finish(self) -> bool:
@@ -215,7 +220,7 @@ class SpooledLog:
         with self._turn:
             if not self._spool.records:
                 self._spool.tidy()
-                self.spooling = False
+                self.spooling, self._said = False, ""
                 log.info("spool_drained")
         return True
 
@@ -289,7 +294,7 @@ class SpooledLog:
                 # A spool that cannot be read now is tried again; nothing passes it meanwhile.
                 log.exception("spool_failed")
                 done = False
-            if not done and self._singly == 0:
+            if not done:
                 self._stopping.wait(self._settings.retry_seconds)
 
 

@@ -264,6 +264,25 @@ def test_what_no_try_would_bring_into_the_log_does_not_block_what_stands_behind_
     assert bench.log.values == [b"0", b"1", b"2"]
 
 
+def test_a_log_that_goes_away_while_one_message_is_looked_for_is_left_in_peace(
+    make: Callable[..., Bench],
+):
+    bench = make(start=False, patience=0.0)
+    bench.go_away()
+    bench.spooled.append("events", [message(0), Message(b"k", b"poison"), message(1)])
+    bench.log.poison, bench.log.problem = b"poison", None
+    while bench.log.values != [b"0"]:
+        assert bench.spooled.step()
+
+    bench.go_away()
+    assert not bench.spooled.step(), "a pause is due"
+
+    bench.log.problem = None
+    while bench.spooled.spooling:
+        assert bench.spooled.step()
+    assert bench.log.values == [b"0", b"1"]
+
+
 def test_what_an_earlier_process_left_goes_before_the_first_message(
     make: Callable[..., Bench], tmp_path: Path
 ):
