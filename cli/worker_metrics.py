@@ -7,16 +7,13 @@ left out.
 """
 
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import Metric
-from prometheus_client.parser import text_string_to_metric_families
-from prometheus_client.registry import Collector
 
 from cli.process_file import found
 
@@ -24,19 +21,6 @@ log = structlog.get_logger(__name__)
 LABEL: Final = "worker"
 _ANSWER_SECONDS: Final = 2.0
 _AT_ONCE: Final = 8
-
-
-class _Given(Collector):
-    """Families as they are."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterable[Metric]:
-        return self._families
-
-    def describe(self) -> Iterable[Metric]:
-        return []
 
 
 class WorkersExposition:
@@ -58,33 +42,42 @@ class WorkersExposition:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             answers = pool.map(_ask, (workers[name].targets[0] for name in others))
             texts |= {name: text for name, text in zip(others, answers, strict=True) if text}
-        together = CollectorRegistry()
-        together.register(_Given(merged(texts)))
-        return generate_latest(together)
+        return merged(texts).encode()
 
 
-def merged(texts: dict[str, str]) -> list[Metric]:
-    r"""Return the families of some workers as one list, each series with its worker's name.
+def merged(texts: Mapping[str, str]) -> str:
+    r"""Return the metrics of some workers as one text, each series with its worker's name.
+
+    By lines, not through a parser: it takes a tenth of the time, in a process that has others to
+    answer.
 
     Args:
         texts: metrics in Prometheus' text format, by worker.
 
     Example:
-        >>> one = "# TYPE a_total counter\na_total 2.0\n"
-        >>> [family] = merged({"0": one, "1": one})
-        >>> [(sample.labels, sample.value) for sample in family.samples]
-        [({'worker': '0'}, 2.0), ({'worker': '1'}, 2.0)]
+        >>> one = '# HELP a_total A.\n# TYPE a_total counter\na_total{b="c"} 2.0\n'
+        >>> print(merged({"0": one, "1": one}))
+        # HELP a_total A.
+        # TYPE a_total counter
+        a_total{worker="0",b="c"} 2.0
+        a_total{worker="1",b="c"} 2.0
+        <BLANKLINE>
     """
-    families: dict[str, Metric] = {}
+    families: dict[str, list[str]] = {}
     for worker, text in sorted(texts.items()):
-        for family in text_string_to_metric_families(text):
-            there = families.setdefault(
-                family.name, Metric(family.name, family.documentation, family.type)
-            )
-            there.samples += [
-                sample._replace(labels=sample.labels | {LABEL: worker}) for sample in family.samples
-            ]
-    return list(families.values())
+        label = f'{LABEL}="{worker}"'
+        family: list[str] = []
+        for line in text.splitlines():
+            if line.startswith("# HELP "):
+                family = families.setdefault(line, [line])
+            elif line.startswith("#"):
+                if line not in family[:2]:
+                    family.append(line)
+            elif "{" in line:  # the first one: neither names nor values before it hold any
+                family.append(line.replace("{", "{" + label + ",", 1))
+            else:
+                family.append(line.replace(" ", "{" + label + "} ", 1))
+    return "".join(f"{line}\n" for family in families.values() for line in family)
 
 
 def _ask(target: str) -> str:

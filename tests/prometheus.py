@@ -24,15 +24,15 @@ _WORDS = {
 
 
 class Prometheus(Server):
-    """One Prometheus that scrapes what the files of a folder name, once a second."""
+    """One Prometheus that scrapes what the files of a folder name, every two seconds."""
 
     def __init__(self, folder: Path, *, processes: Path) -> None:
         (port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{port}"
         configuration = {
             "global": {
-                "scrape_interval": "1s",
-                "scrape_timeout": "1s",
+                "scrape_interval": "2s",
+                "scrape_timeout": "2s",
                 "evaluation_interval": "1s",
             },
             "rule_files": [str(FOLDER / "alerts.yml")],
