@@ -1,1 +1,1 @@
-"""Benchmarks: how fast the real server, the trainer and the ring are, beside an ordinary build."""
+"""How fast the real server, the trainer and the ring are, and how they bear load."""

@@ -23,6 +23,7 @@ from load.installation import install
 from load.parts import request_parts
 from load.ring import freshness
 from load.rounds import Rounds, play
+from load.tails import Tails, tails
 
 MAIN_SIZE: Final = 10_000
 _LOOKED_AT: Final = 1_000
@@ -46,6 +47,23 @@ def rounds_goals(found: Rounds) -> list[Goal]:
     ]
 
 
+def tails_goals(found: Tails) -> list[Goal]:
+    """Return the goals of the slowest answers."""
+    plain, swapping = found.p99_ms
+    still, stood = found.stall_ms
+    return [
+        Goal("p99 over the empty endpoint's, 16 connections", found.over_empty, 2.5, 1.5, False),
+        Goal(
+            f"p99 with a swap every second over p99 without ({swapping:.1f} over {plain:.1f} ms), "
+            "half load", found.while_swapping, 1.25, 1.1, False,
+        ),
+        Goal(
+            f"longest stall of the event loop with swaps over without ({stood:.1f} over {still:.1f}"
+            " ms), half load", found.stall, 5, 2, False,
+        ),
+    ]  # fmt: skip
+
+
 def exactness_goals(found: Exactness) -> list[Goal]:
     """Return what promise 1 says of the banners of the rounds."""
     name = f"recorded log-propensity against float64, {found.banners:,} banners"
@@ -66,6 +84,7 @@ def main(
     products: Annotated[str, typer.Option(help="catalogue sizes")] = "1000,10000,100000",
     rounds: Annotated[int, typer.Option(min=1, help="turns of each contestant")] = 5,
     seconds: Annotated[float, typer.Option(min=1, help="of one turn")] = 3.0,
+    soak: Annotated[int, typer.Option(min=1, help="seconds to look for stalls in")] = 60,
     ring: Annotated[bool, typer.Option(help="measure freshness on a whole ring")] = True,
     json: Annotated[Path | None, typer.Option(help="write all figures here")] = None,
 ) -> None:
@@ -93,6 +112,14 @@ def main(
                 if size == MAIN_SIZE:
                     goals += exactness_goals(exactness(installed, banners=_LOOKED_AT))
                     parts = request_parts(installed, products=size)
+                    slow = progress.add_task("the slowest answers, with swaps", total=rounds)
+                    goals += tails_goals(
+                        tails(
+                            installed, products=size, rounds=rounds, seconds=2 * seconds,
+                            soak_seconds=soak,
+                            told=lambda done, slow=slow: progress.update(slow, completed=done),  # type: ignore[misc]
+                        )
+                    )  # fmt: skip
                 if size <= MAIN_SIZE:
                     goals.append(
                         trainer_goal(training.banners_per_second(installed, products=size), size)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections import deque
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 import numpy as np
@@ -59,8 +59,7 @@ class _Line(asyncio.Protocol):
         self._is_busy = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - TCP gives nothing else
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
         self._flood.free(self)
 
     def ask(self, due: float, request: bytes) -> None:

@@ -4,13 +4,12 @@ Prints one table and writes one page; exit status 1 when a must is missed.
 """
 
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -18,13 +17,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from load.client import client, run_client
 from load.crowd import CrowdSpec, Kept, allow_files
-from load.errors import LoadError, ProcessFailed
+from load.errors import LoadError
 from load.flood import FloodSpec
 from load.goals import Goal
 from load.installation import SHOPPERS, install
 from load.page import write_page
-from load.processes import Cores, pinned, serving
+from load.processes import Cores, serving
 from load.running import BROWSER_KEY, SERVER_KEY, Ring, is_ready, running_ring
 from load.scenarios import (
     SMOKE,
@@ -41,8 +41,6 @@ from load.shoppers import Phase, Spec
 from load.traffic import Played, slope_per_minute
 from load.watching import Watch
 
-S = TypeVar("S", bound=msgspec.Struct)
-_PATIENCE_SECONDS: Final = 120.0
 _LIMIT_RATE: Final = 5_000
 _STEADY_SHARE: Final = 1 / 12
 """Of the generator's own limit: ten times as many are then still within it."""
@@ -51,43 +49,6 @@ _CAPACITY_CONNECTIONS: Final = 64
 _FILES: Final = 16_384
 _SOAK_SECONDS: Final = 600
 _GROWTH_MB: Final = 1.0
-
-
-@contextmanager
-def client(
-    module: str, spec: msgspec.Struct, folder: Path, core: int | None = None
-) -> Iterator[Callable[[type[S]], S]]:
-    """Run one of this package's clients beside the block; yield what waits for its result."""
-    name = module.rpartition(".")[2]
-    given, result = folder / f"{name}.spec.json", folder / f"{name}.result.json"
-    given.write_bytes(msgspec.json.encode(spec))
-    command = [sys.executable, "-m", module, str(given), str(result)]
-    with (folder / f"{name}.log").open("ab") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            pinned(command, core), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL
-        )
-
-    def finished(kind: type[S]) -> S:
-        seconds = float(getattr(spec, "seconds", 0.0)) + _PATIENCE_SECONDS
-        if process.wait(seconds) != 0:
-            said = (folder / f"{name}.log").read_text(errors="replace")[-2_000:]
-            raise ProcessFailed(f"{module} failed:\n{said}")
-        return msgspec.json.decode(result.read_bytes(), type=kind)
-
-    try:
-        yield finished
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-
-
-def run_client(
-    module: str, spec: msgspec.Struct, folder: Path, kind: type[S], core: int | None = None
-) -> S:
-    """Run a client to its end and return what it measured."""
-    with client(module, spec, folder, core) as finished:
-        return finished(kind)
 
 
 class Stage:

@@ -1,6 +1,6 @@
 """Interleaved rounds: service, stock endpoint and ordinary build in turn, on one core."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,8 +80,7 @@ def play(
     with ExitStack() as stack:
         targets = list(_targets(stack, installed.folder, products))
         core = Cores.choose().load
-        for target in targets:
-            burst(target, seconds=_WARM_SECONDS, seed=0, core=core)
+        warm_up(targets, core)
         for number in range(rounds):
             for target in targets:
                 found[target.name].append(
@@ -97,6 +96,12 @@ def play(
         over_empty=_ratio(found["service"], found["empty"]),
         over_ordinary=_ratio(found["service"], found["ordinary"]),
     )
+
+
+def warm_up(targets: Iterable[Target], core: int | None) -> None:
+    """Ask each target for a while and forget what came of it."""
+    for target in targets:
+        burst(target, seconds=_WARM_SECONDS, seed=0, core=core)
 
 
 def _targets(stack: ExitStack, folder: Path, products: int) -> Iterator[Target]:

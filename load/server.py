@@ -12,6 +12,7 @@ settings of uvicorn in the same event loop, so that it pays for everything else 
 import asyncio
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -30,11 +31,36 @@ from service.wiring import Service, ServiceSettings, build
 from streams.port import Log
 
 _LOOK_SECONDS: Final = 0.05
+_GLANCE_SECONDS: Final = 0.005
 
 
-def stock_app() -> FastAPI:
-    """Return the app with the empty endpoint."""
+class Stalls:
+    """How long the event loop stood still at its longest.
+
+    Attributes:
+        longest: seconds, since it was last set to 0.
+    """
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+
+    async def watch(self) -> None:
+        """Look again and again whether the loop comes round in time."""
+        while True:
+            due = time.monotonic() + _GLANCE_SECONDS
+            await asyncio.sleep(_GLANCE_SECONDS)
+            self.longest = max(self.longest, time.monotonic() - due)
+
+
+def stock_app(stalls: Stalls | None = None) -> FastAPI:
+    """Return the app with the empty endpoint, and one that tells of stalls and forgets them."""
     app = FastAPI()
+    watched = stalls or Stalls()
+
+    @app.get("/stall")
+    async def stall() -> dict[str, float]:
+        seconds, watched.longest = watched.longest, 0.0
+        return {"seconds": seconds}
 
     @app.get("/empty")
     async def empty() -> dict[str, str]:
@@ -78,12 +104,15 @@ async def _announce_when_ready(service: Service, folder: Path, ports: dict[str, 
 async def _run(service: Service, folder: Path) -> None:
     listeners = {name: listening("127.0.0.1", 0) for name in ("service", "stock")}
     ports = {name: int(listener.getsockname()[1]) for name, listener in listeners.items()}
+    stalls = Stalls()
+    watching = asyncio.create_task(stalls.watch())
     waiting = asyncio.create_task(_announce_when_ready(service, folder, ports))
     await _serve([
         (service.app, listeners["service"], service.admission),
-        (stock_app(), listeners["stock"], None),
+        (stock_app(stalls), listeners["stock"], None),
     ])  # fmt: skip
     waiting.cancel()
+    watching.cancel()
 
 
 def main(folder: Path) -> None:

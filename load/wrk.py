@@ -89,7 +89,9 @@ def read_counted(output: str) -> Counted:
     return msgspec.json.decode(lines[-1], type=Counted)
 
 
-def burst(target: Target, *, seconds: float, seed: int, core: int | None) -> Burst:
+def burst(
+    target: Target, *, seconds: float, seed: int, core: int | None, connections: int = CONNECTIONS
+) -> Burst:
     """Send requests for some seconds and return what was measured.
 
     Raises:
@@ -98,7 +100,7 @@ def burst(target: Target, *, seconds: float, seed: int, core: int | None) -> Bur
         AnswersRefused: an answer was not a 2xx.
     """
     command = [
-        tool("wrk", "wrk"), "--threads", "1", "--connections", str(CONNECTIONS),
+        tool("wrk", "wrk"), "--threads", "1", "--connections", str(connections),
         "--duration", f"{max(1, round(seconds))}s", "--timeout", "5s", "--latency",
         "--script", str(_SCRIPT), target.url, "--",
         target.method, target.path, str(target.shoppers), str(target.products), str(seed),

@@ -1,0 +1,110 @@
+"""What must hold of a scenario is missed where it does not hold, and the page says so."""
+
+from load.crowd import Kept
+from load.goals import Goal
+from load.page import write_page
+from load.scenarios import SMOKE, WHOLE, Flooded, Told, flood_goals, goals, scenarios
+from load.shoppers import Phase, Spec
+from load.traffic import Played, Second
+from load.watching import Look
+
+
+def played(*seconds: Second, p99_ms: float = 10.0, **more) -> Played:
+    return Played(list(seconds), p99_ms / 2, p99_ms, 1.0, 0.5, float(len(seconds)), **more)
+
+
+def seconds(count: int, *, good: int = 100, shed: int = 0, wrong: int = 0) -> list[Second]:
+    return [Second(good + shed + wrong, good, shed, wrong, 5.0, 10.0)] * count
+
+
+def scenario(name: str):
+    return next(each for each in scenarios(SMOKE) if each.name == name)
+
+
+def missed(found: list[Goal]) -> list[str]:
+    return [goal.name for goal in found if not goal.met]
+
+
+STEADY = played(*seconds(6))
+
+
+def test_a_quiet_scenario_meets_everything():
+    assert missed(goals(Told(scenario("steady"), STEADY), STEADY)) == []
+
+
+def test_one_wrong_answer_is_too_many():
+    wrong = played(*seconds(5), *seconds(1, good=99, wrong=1))
+
+    assert missed(goals(Told(scenario("hot user"), wrong), STEADY)) == [
+        "hot user: answers that were wrong or late"
+    ]
+
+
+def test_an_event_that_is_refused_is_one_too_many():
+    told = Told(scenario("steady"), played(*seconds(6), reported={"accepted": 9, "forged": 1}))
+
+    assert missed(goals(told, STEADY)) == ["steady: events not accepted"]
+
+
+def test_a_burst_may_be_shed_but_must_be_over_soon():
+    base, burst = seconds(6), seconds(5, good=800, shed=150)
+    good = Told(scenario("burst"), played(*base, *burst, *base))
+    stormy = Told(scenario("burst"), played(*base, *burst, *seconds(6, good=90, shed=10)))
+
+    assert missed(goals(good, STEADY)) == []
+    assert missed(goals(stormy, STEADY)) == ["burst: seconds until it is calm again"]
+
+
+def test_slow_senders_must_be_told():
+    writers = scenario("slow clients").crowd[1]
+    told = [Told(scenario("slow clients"), STEADY, Kept(530, count, 500)) for count in (writers, 0)]
+
+    assert missed(goals(told[0], STEADY)) == []
+    assert missed(goals(told[1], STEADY)) == ["slow clients: share of slow senders that got a 408"]
+
+
+def test_a_flood_must_leave_four_fifths_of_the_capacity():
+    calm = played(*seconds(4))
+    flood = [
+        (2, played(*seconds(4, good=90, shed=110)), calm),
+        (4, played(*seconds(4, good=79, shed=321)), calm),
+    ]
+
+    assert missed(flood_goals(Flooded(10, 100.0, calm, flood))) == [
+        "flood x4: good answers over capacity"
+    ]
+
+
+def test_whole_and_smoke_play_the_same_scenarios():
+    assert [each.name for each in scenarios(WHOLE)] == [each.name for each in scenarios(SMOKE)]
+
+
+def test_visits_come_at_the_rate_of_their_phase():
+    spec = Spec(url="", phases=(Phase(10, 2.5), Phase(2, 25)), products=1, shoppers=1)
+    due = []
+    while (at := spec.due(len(due))) is not None:
+        due.append(at)
+
+    assert len(due) == 25 + 50
+    assert due == sorted(due)
+    assert (due[24], due[25], due[-1]) == (9.6, 10.0, 11.96)
+
+
+def test_the_page_holds_everything_and_needs_no_other_host(tmp_path):
+    page = tmp_path / "out" / "load.html"
+    looks = [
+        Look(float(at), {"serve": 90.0, "train": 400.0}, 3.0, {"banners": 2.0 * at})
+        for at in (1, 2)
+    ]
+
+    write_page(
+        page, told="Two <cores>.", goals=[Goal("p99 & more", 9.0, 5.0, 2.0, False)],
+        played=[("steady", STEADY)], looks=looks,
+    )  # fmt: skip
+
+    text = page.read_text()
+    assert '<script src="' not in text
+    assert "Two &lt;cores&gt;." in text
+    assert "p99 &amp; more" in text
+    assert "<tr class=missed>" in text
+    assert all(name in text for name in ("offered", "shed", "p99, ms", "train", "banners"))
