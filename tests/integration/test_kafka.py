@@ -63,14 +63,28 @@ def test_processes_that_make_the_topics_at_once_all_succeed(settings: Settings) 
         log.close()
 
 
+def test_what_the_topics_lack_is_told_without_making_them(settings: Settings) -> None:
+    with closing(KafkaLog(settings())) as looking:
+        for _ in range(2):
+            assert looking.topic_faults() == [
+                f"{settings().topic_prefix + topic.name!r} does not exist" for topic in TOPICS
+            ]
+        with closing(KafkaLog(settings())) as making:
+            making.ensure_topics()
+
+        assert looking.topic_faults() == []
+
+
 def test_a_topic_that_differs_is_refused_and_the_text_names_in_what(settings: Settings) -> None:
     prefix = settings().topic_prefix
     with closing(KafkaAdminClient(bootstrap_servers=settings().bootstrap_servers)) as admin:
         made = {"num_partitions": 2, "replication_factor": 1, "configs": {}}
         admin.create_topics({prefix + "events": made}, wait_for_metadata=True)
 
-    with closing(KafkaLog(settings())) as log, pytest.raises(TopicMismatch) as refused:
-        log.ensure_topics()
+    with closing(KafkaLog(settings())) as log:
+        assert any("has 2 partitions, declared 4" in fault for fault in log.topic_faults())
+        with pytest.raises(TopicMismatch) as refused:
+            log.ensure_topics()
 
     text = str(refused.value)
     assert f"'{prefix}events' has 2 partitions, declared 4" in text
