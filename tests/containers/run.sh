@@ -58,6 +58,7 @@ for target in ring train; do
 done
 
 deploy/env.sh "$work/env" 2>/dev/null
+echo RING_RATE=20 >>"$work/env"
 python3 - >>"$work/env" <<'PYTHON'
 import socket
 

@@ -40,7 +40,7 @@ def check_targets(prometheus: str) -> str:
 
 
 def check_rules(prometheus: str) -> str:
-    """Every rule could be evaluated, and every metric that it names has samples."""
+    """Every rule could be evaluated, and every metric that it is made of has samples."""
 
     def rules() -> list[dict[str, Any]]:
         return [r for group in ask(prometheus, "rules")["groups"] for r in group["rules"]]
@@ -62,8 +62,9 @@ def check_rules(prometheus: str) -> str:
 
 
 def metrics_in(query: str) -> set[str]:
-    """Return the metrics of Quintet's processes that a query names."""
-    return set(re.findall(r"\b(?:service|aggregate|train|console|process)[_:][\w:]+", query))
+    """Return the metrics of Quintet's processes that a query names; no recorded ones."""
+    rooms = "service|aggregate|train|console|process"
+    return set(re.findall(rf"(?<![\w:])(?:{rooms})_\w+(?![\w:])", query))
 
 
 def queries() -> Iterator[tuple[str, str]]:
