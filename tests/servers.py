@@ -16,7 +16,7 @@ import pytest
 import redis
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-_READY_SECONDS = 90.0
+_READY_SECONDS = 240.0
 _STOP_SECONDS = 20.0
 
 

@@ -106,7 +106,7 @@ def kafka_and_redis_are_absent_at_the_start(scene: Scene) -> None:
     scene.broker.stop()
     scene.redis.stop()
     scene.ring.start("run")
-    until(lambda: scene.ring.post("/recommend", {})[0] == 200, "it answers", seconds=90)
+    until(lambda: scene.ring.post("/recommend", {})[0] == 200, "it answers", seconds=300)
     scene.strike()
     status, answer = scene.ring.post("/recommend", {"user_id": "u"})
     scene.finding.check(
@@ -130,7 +130,7 @@ def weights_are_absent_at_the_start(scene: Scene) -> None:
     scene.ring.start("serve")
     for name in ("aggregate", "train", "console"):
         scene.ring.start_beside(name)
-    until(lambda: scene.ring.post("/recommend", {})[0] == 200, "it answers", seconds=90)
+    until(lambda: scene.ring.post("/recommend", {})[0] == 200, "it answers", seconds=300)
     scene.strike()
     scene.finding.check(not scene.ring.is_ready(), "ready without weights")
     status, answer = scene.ring.post("/recommend", {"user_id": "u"})

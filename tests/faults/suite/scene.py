@@ -27,7 +27,7 @@ from tests.servers import REPOSITORY, KafkaBroker, RedisServer
 
 RECOVERY_SECONDS = 15.0
 _GIVEN_UP_SECONDS = 60.0
-_READY_SECONDS = 120.0
+_READY_SECONDS = 300.0
 _MEMORY_BYTES = 256 * 1024 * 1024
 _HARM = REPOSITORY / "tests" / "faults" / "suite" / "harm"
 SETTINGS = {
