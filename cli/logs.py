@@ -2,13 +2,19 @@
 
 import logging
 import sys
+from collections.abc import MutableMapping
 from typing import Any
 
 import structlog
 
 
 def configure_logs(level: str, *, process: str) -> None:
-    """Send every log line to standard error with the process's name on it."""
+    """Send every log line to standard error with the process's name on it, of every thread."""
+
+    def named(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        line.setdefault("process", process)
+        return line
+
     number = getattr(logging, level.upper())
     watched = sys.stderr.isatty()
     renderer: Any = (
@@ -16,7 +22,7 @@ def configure_logs(level: str, *, process: str) -> None:
     )
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            named,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
@@ -26,5 +32,4 @@ def configure_logs(level: str, *, process: str) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(process=process)
     logging.basicConfig(level=max(number, logging.WARNING), stream=sys.stderr)

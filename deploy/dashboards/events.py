@@ -126,11 +126,12 @@ _REWARDS: Final = Row(
         ),
         Panel(
             "Banners that wait",
-            "pending: for their settlement, some seconds' worth. kept: for corrections, a window's "
-            "worth; this is the aggregator's memory.",
+            "pending: for their settlement, some seconds' worth. overdue: it should have come, the "
+            "aggregator is behind. kept: for corrections, a window's worth; this is its memory.",
             "short",
             (
                 Query("sum(aggregate_pending_banners)", "pending"),
+                Query("max(console_waiting_banners)", "overdue"),
                 Query("sum(aggregate_kept_banners)", "kept"),
             ),
         ),
@@ -146,20 +147,19 @@ _REWARDS: Final = Row(
             high=0.5,
         ),
         Panel(
-            "Overdue",
-            "Banners whose settlement is due and has not come: the aggregator is behind.",
-            "short",
-            (Query("max(console_waiting_banners)", "overdue"),),
+            "History behind the log",
+            "Age of the newest record in the history; it follows within a second, and grows only "
+            "where nothing at all happens, or where history waits.",
+            "s",
+            (Query("time() - max(aggregate_history_applied_timestamp_seconds)", "age"),),
         ),
         Panel(
-            "History behind the log",
-            "Age of the newest record in the history. Grows where nobody buys, too; together with "
-            "failures the store (Redis) or the log is away.",
-            "s",
-            (
-                Query("time() - max(aggregate_history_applied_timestamp_seconds)", "age"),
-                Query(rate("aggregate_history_failures_total", "away"), "failures: {{away}}"),
-            ),
+            "History waits",
+            "Times the projector could not go on, by what was away: the store (Redis) or the log. "
+            "Always 0 in good days: alerts HistoryAway, LogAway.",
+            "cps",
+            (Query(rate("aggregate_history_failures_total", "away"), "{{away}}"),),
+            high=1e-9,
         ),
     ),
 )

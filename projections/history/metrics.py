@@ -42,6 +42,8 @@ class HistoryMetrics:
             ["away"],
             registry=registry,
         )
+        for away in ("store", "log"):
+            self.failures.labels(away)
         self.rebuilds = Counter(
             "aggregate_history_rebuilds_total",
             "Partitions read from the start: the first time, or because the store had lost them.",
