@@ -134,8 +134,10 @@ class Absorber:
         life.product_ids = event.product_ids
         life.deferred = event.deferred
         life.of_user = event.user_key is not None
-        for product_id in [each for each in life.marks if each and each not in event.product_ids]:
-            del life.marks[product_id]
+        if life.marks:
+            shown = event.product_ids
+            for product_id in [each for each in life.marks if each and each not in shown]:
+                del life.marks[product_id]
         ledger.expires(stamp + self._horizon_ms)
         return Absorbed("applied", _revisit(ledger, recommendation_id, self._specification))
 

@@ -1,12 +1,18 @@
 """The loop around the rewards: read, fold, commit offsets, rewards and state together.
 
-The order of a commit, here and in every adapter:
-    1. poll          records of the owned partitions
-    2. fold          advance stream time, settle what is due, apply the record (`settlement.py`)
-    3. commit        offsets, outputs and state in one transaction, or none of them
-    4. count         metrics move only now
+The order of a commit, on every log:
+    1. poll      records of the owned partitions; what was lost is dropped, what was won is loaded
+    2. fold      stream time advances, what is due settles, the record is applied (`settlement.py`)
+    3. produce   rewards, dead letters and changed state, until each is acknowledged
+    4. offsets   of the next records, by which the log checks that this is still their owner
+    5. commit    3 and 4 become visible together, or none of them does
+    6. copy      this machine's copy of the state follows; metrics move
+On Kafka 3 to 5 are one transaction, begun every 100 ms; on the local log one of SQLite.
+
 When the log refuses (fenced, unavailable) everything since the last commit is dropped, a new
-consumer is made and state is loaded again, so no reward is lost or made twice.
+consumer is made, with a new producer under the same transactional id, and state is loaded again: so
+no reward is lost or made twice. Readers of `rewards` count (recommendation_id, revision) once all
+the same, since nothing keeps an operator from appending a record again.
 """
 
 import logging

@@ -151,7 +151,8 @@ class Ledger(msgspec.Struct, array_like=True, gc=False):
 
     def expires(self, at_ms: int) -> None:
         """Note that an entry expires at `at_ms`."""
-        self.wake_ms = min(self.wake_ms, at_ms)
+        if at_ms < self.wake_ms:
+            self.wake_ms = at_ms
 
     def _forget_lines(self, since: int) -> None:
         # A line outlives the banner it was credited to, or the banner would lose its points.

@@ -59,7 +59,10 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, gc=False):
             caused_at_ms: append time of what caused it; None: time did.
             specification: version of the reward specification.
         """
-        old = before or (0.0,) * len(earned.points)
+        points = earned.points
+        delta = points
+        if before:
+            delta = tuple(now - then for now, then in zip(points, before, strict=True))
         return Reward(
             recommendation_id=recommendation_id,
             revision=revision,
@@ -70,8 +73,8 @@ class Shown(msgspec.Struct, frozen=True, array_like=True, gc=False):
             arm=self.arm,
             source=self.source,
             trainable=self.trainable,
-            points=earned.points,
-            delta=tuple(now - then for now, then in zip(earned.points, old, strict=True)),
+            points=points,
+            delta=delta,
             clicked=earned.clicked,
             bought=earned.bought,
             policy_version=self.policy_version,

@@ -66,7 +66,8 @@ class PartitionWork:
     def fold(self, record: Record) -> None:
         """Advance stream time, settle what is due, apply the record or bury it."""
         self._next_offset = record.offset + 1
-        self._emit(self.rewards.advance(record.appended_at_ms))
+        if due := self.rewards.advance(record.appended_at_ms):
+            self._emit(due)
         try:
             event = _readable(record)
         except SchemaError as problem:
@@ -81,7 +82,8 @@ class PartitionWork:
             return
         outcome, rewards = self.rewards.apply(record.key, event, record.appended_at_ms)
         self._tally["events", _type(event), outcome] += 1
-        self._emit(rewards)
+        if rewards:
+            self._emit(rewards)
 
     def finish(self) -> Finished | None:
         """Return what the next commit takes and begin anew; None: nothing was read."""

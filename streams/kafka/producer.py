@@ -190,9 +190,9 @@ class Transactions:
     ) -> dict[TopicPartition, int]:
         """Commit messages and offsets together.
 
-        The order matters: 1. every message is acknowledged, so that no late failure can end the
-        transaction behind the commit's back; 2. the offsets, with which the cluster checks that
-        `member` is still one; 3. the commit itself.
+        The order matters (`rewards/aggregator.py` numbers it): every message is acknowledged
+        first, so that no late failure can end the transaction behind the commit's back; then the
+        offsets, with which the cluster checks that `member` is still one; then the commit itself.
 
         Returns:
             the offset after the last message of each partition.

@@ -1,3 +1,4 @@
+import ast
 import re
 import subprocess
 import sys
@@ -112,3 +113,14 @@ def test_version_and_changelog_agree():
 
 def test_no_weights_are_committed():
     assert not tracked("*.safetensors", "*.npz", "*.pt", "*.pkl", "*.parquet", "*.db")
+
+
+def test_the_order_of_a_commit_is_the_same_in_the_code_and_in_the_architecture():
+    told = ast.get_docstring(ast.parse((ROOT / "rewards/aggregator.py").read_text()), clean=False)
+    steps = re.findall(r"^    \d\. .*$", told or "", re.MULTILINE)
+
+    assert [step.split()[1] for step in steps] == [
+        "poll", "fold", "produce", "offsets", "commit", "copy",
+    ]  # fmt: skip
+    fence = "```\n" + "\n".join(steps) + "\n```"
+    assert fence in (ROOT / "ARCHITECTURE.md").read_text()

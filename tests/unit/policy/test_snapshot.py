@@ -181,10 +181,6 @@ def _indifferent(weights: Weights) -> None:
         weights[name] = np.zeros_like(weights[name])
 
 
-def _collapsed(weights: Weights) -> None:
-    weights["bias_rows"][7] += 100.0
-
-
 FAULTS = [
     (_nan, "finite: output_rows"),
     (_infinite, "finite: popularity"),
@@ -200,7 +196,6 @@ FAULTS = [
     (_huge, "canary"),
     (_huge_lift, "canary: a pair's lift"),
     (_indifferent, "canary: no product is preferred"),
-    (_collapsed, "canary: one product would be shown to everybody"),
 ]
 faults = pytest.mark.parametrize(
     ("spoil", "reason"), [pytest.param(*fault, id=fault[0].__name__[1:]) for fault in FAULTS]

@@ -8,7 +8,7 @@ from rewards.aggregator import Aggregator, Pace
 from rewards.specification import RewardSpecification
 from schemas import codec
 from schemas.events import Tick
-from streams.dead_letters import replay
+from streams.dead_letters import Wanted, replay
 from streams.port import Message, Partition, partition_of
 
 PACE = Pace(poll_seconds=0)
@@ -277,7 +277,7 @@ def test_a_replay_of_dead_letters_after_a_fix_restores_the_table(events, clock, 
     )
     events.append("events.dead", [Message(shop.KEY, fixed)])
 
-    replay(events, [1])
+    replay(events, Wanted(numbers=[1]))
     run_dry(aggregator(events, clock))
 
     assert [reward.points for reward in events.rewards()] == [(0.1, 0.0, 0.0)]
