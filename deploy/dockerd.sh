@@ -5,7 +5,8 @@
 #   deploy/dockerd.sh start DIR   a daemon with all its data in DIR; returns when it answers
 #   deploy/dockerd.sh stop DIR    stops it and removes its data
 #
-# `start` prints the DOCKER_HOST to use. Nothing outside DIR is left behind.
+# `start` prints the DOCKER_HOST to use. There is no default bridge: builds use the host's network,
+# compose makes networks of its own. Nothing is left outside DIR but empty chains of iptables.
 set -euo pipefail
 
 fail() { echo "dockerd.sh: $*" >&2; exit 1; }
@@ -33,7 +34,7 @@ start() {
   [ "$(id -u)" -eq 0 ] || fail "a daemon needs root"
   running "$dir" && fail "a daemon of $dir runs already, process $(cat "$dir/dockerd.pid")"
   setsid dockerd --data-root "$dir/data" --exec-root "$dir/exec" --host "unix://$dir/docker.sock" \
-    --pidfile "$dir/dockerd.pid" --log-level warn >"$dir/dockerd.log" 2>&1 </dev/null &
+    --pidfile "$dir/dockerd.pid" --bridge none --log-level warn >"$dir/dockerd.log" 2>&1 </dev/null &
   for _ in $(seq 150); do
     DOCKER_HOST=unix://$dir/docker.sock docker version >/dev/null 2>&1 && break
     sleep 0.2
@@ -66,5 +67,5 @@ case "${1:-}" in
     [ $# -eq 2 ] || fail "usage: deploy/dockerd.sh $1 DIR"
     "$@"
     ;;
-  *) sed -n '2,8s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -186,7 +186,7 @@ def check_restarts(stack: Stack) -> str:
         asking = pool.submit(ask)
         try:
             for name in ("server-1", "aggregator-1"):
-                command("docker", "restart", "--time", "20", stack.compose.container(name))
+                command("docker", "restart", "--time", "30", stack.compose.container(name))
             started = time.monotonic()
             until(lambda: _compiled(stack), "server-1 serves weights again", seconds=60, every=0.2)
             ready = time.monotonic() - started
@@ -271,7 +271,7 @@ def main() -> int:
         return 1
     finally:
         if not given.keep:
-            stack.compose("down", "--volumes", "--timeout", "20", timeout=300, check=False)
+            stack.compose("down", "--volumes", "--timeout", "30", timeout=300, check=False)
     return 0
 
 

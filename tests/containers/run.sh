@@ -32,7 +32,7 @@ else
   export DOCKER_HOST
   network=(--network host) # what builds reaches package indexes as this machine does
 fi
-seconds; echo "Docker $(docker version --format '{{.Server.Version}}')${own:+, a daemon of this run's own}"
+seconds; echo "Docker $(docker version --format '{{.Server.Version}}')${own:+, started for this run alone}"
 
 stand_ins=() left_out=()
 mapfile -t images < <(sed -n 's/^ *image: *\([^ ]*\)$/\1/p' docker-compose.yml | grep -v '^quintet-')

@@ -14,7 +14,7 @@ cache=$1
 shift
 mkdir -p "$cache"
 cache=$(cd "$cache" && pwd)
-kept=$cache/$(sha256sum "$here/stand_ins.sh" "$root/deploy/kafka.sha256" | sha256sum | cut -c 1-12)
+kept=$cache/$(cat "$here/stand_ins.sh" "$root/deploy/kafka.sha256" | sha256sum | cut -c 1-12)
 mkdir -p "$kept"
 certificates=/etc/ssl/certs/ca-certificates.crt
 
