@@ -67,7 +67,9 @@ def test_what_the_topics_lack_is_told_without_making_them(settings: Settings) ->
     with closing(KafkaLog(settings())) as looking:
         for _ in range(2):
             assert looking.topic_faults() == [
-                f"{settings().topic_prefix + topic.name!r} does not exist" for topic in TOPICS
+                f"{settings().topic_prefix + topic.name!r} does not exist:"
+                " `quintet topics apply` makes it"
+                for topic in TOPICS
             ]
         with closing(KafkaLog(settings())) as making:
             making.ensure_topics()
