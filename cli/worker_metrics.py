@@ -85,6 +85,6 @@ def _ask(target: str) -> str:
         with urllib.request.urlopen(f"http://{target}/metrics", timeout=_ANSWER_SECONDS) as answer:
             text: str = answer.read().decode()
     except OSError as problem:
-        log.warning("worker_metrics_missing", target=target, problem=str(problem))
+        log.warning("worker_metrics_missing", problem=str(problem))
         return ""
     return text

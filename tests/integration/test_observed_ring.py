@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from cli import process_file
 from tests.prometheus import Prometheus, alerts, boards, panels
 from tests.rings import Ring, open_shop, until
 from tests.servers import require
@@ -202,7 +203,7 @@ def test_one_banner_is_followed_from_its_request_to_the_update_that_learned_from
 
 
 def test_no_log_names_a_shopper_an_address_a_key_a_token_or_the_secret(observed: Observed):
-    said = observed.ring.said
+    said = "\n".join(json.dumps(line) for line in lines(observed.ring))
 
     assert '"level": "debug"' in said
     for secret in (SHOPPER, KEY, SECRET, observed.token, "127.0.0.1"):
@@ -217,6 +218,12 @@ def test_what_ended_by_itself_is_no_longer_scraped_and_what_was_killed_is_down(o
 
     assert (folder / "console.json").exists()
     observed.ring.restarted("console", killed=killed)
+
+    def is_the_new_one() -> bool:
+        file = process_file.find(observed.ring.data_dir, "console")
+        return file is not None and file.pid != killed
+
+    until(is_the_new_one, "the restarted console says where it is")
     observed.ring.interrupt()
     assert observed.ring.wait(30) == 0
     assert list(folder.glob("*.json")) == []
