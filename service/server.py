@@ -1,5 +1,6 @@
 """uvicorn as `quintet serve` runs it: uvloop, httptools, no access log, a drained queue."""
 
+import asyncio
 import gc
 import logging
 import socket
@@ -10,6 +11,8 @@ from fastapi import FastAPI
 
 _BACKLOG: Final = 2_048
 _GRACE_SECONDS: Final = 10
+_ARRIVING_SECONDS: Final = 0.25
+"""A connection that was taken just before the end has so long to send its request."""
 _THRESHOLDS: Final = (50_000, 50, 100)
 
 
@@ -27,13 +30,15 @@ def settle_heap() -> None:
     gc.set_threshold(*_THRESHOLDS)
 
 
-def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """Return a listening socket; callers wait in its queue until `serve` takes them.
+
+    Child processes may inherit it and serve from one queue: then none of them takes callers along
+    when it ends, as it would with a queue of its own.
 
     Args:
         host: an address or a name.
         port: 0 is any free one.
-        shared: True: several processes may bind the same port, and the kernel shares connections.
 
     Raises:
         OSError: the address cannot be bound.
@@ -42,8 +47,6 @@ def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError:
@@ -69,6 +72,17 @@ def configuration(app: FastAPI) -> uvicorn.Config:
     )
 
 
+class _Server(uvicorn.Server):
+    """Answers whom it has taken: uvicorn closes connections whose request has not arrived yet."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nobody more, wait a moment for requests under way, then end as uvicorn does."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_ARRIVING_SECONDS)
+        await super().shutdown(sockets)
+
+
 def serve(app: FastAPI, listener: socket.socket) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered, the log's queue is drained.
 
@@ -78,6 +92,6 @@ def serve(app: FastAPI, listener: socket.socket) -> None:
     """
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     try:
-        uvicorn.Server(configuration(app)).run(sockets=[listener])
+        _Server(configuration(app)).run(sockets=[listener])
     finally:
         listener.close()

@@ -1,6 +1,7 @@
 """`quintet serve`, `aggregate`, `train`, `console`: one process of the ring each."""
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -25,7 +26,7 @@ RETENTION_EVERY_SECONDS = 3_600.0
 def serve(
     settings: Settings,
     parent_pid: ParentPid = None,
-    share_port: Annotated[bool, typer.Option(hidden=True)] = False,
+    listener_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Answer /recommend and take in events; any number of these may run.
 
@@ -34,7 +35,7 @@ def serve(
     """
     wiring.require_loopback_or_keys(settings)
     _begin("serve", settings, parent_pid)
-    if settings.workers > 1 and not share_port:
+    if settings.workers > 1 and listener_fd is None:
         _serve_workers(settings)
         return
     from prometheus_client import CollectorRegistry
@@ -42,7 +43,11 @@ def serve(
     from service import server
     from service import wiring as service_wiring
 
-    listener = _listener(lambda: server.listening(settings.host, settings.port, shared=share_port))
+    listener = (
+        _listener(lambda: server.listening(settings.host, settings.port))
+        if listener_fd is None
+        else socket.socket(fileno=listener_fd)
+    )
     events = wiring.open_log(settings, member=f"serve-{os.getpid()}", may_be_away=True)
     service = service_wiring.build(
         wiring.service_settings(settings),
@@ -62,17 +67,24 @@ def serve(
 
 
 def _serve_workers(settings: Settings) -> None:
-    """Keep several serving processes on one port; the kernel shares connections among them."""
+    """Keep several serving processes on one port and one queue.
+
+    The queue is this process's: a caller who comes while a worker ends or begins is another's.
+    """
+    from service import server
+
     os.environ.update(settings.as_environment())
-    parent = ["--parent-pid", str(os.getpid())]
+    listener = _listener(lambda: server.listening(settings.host, settings.port))
+    own = ["--parent-pid", str(os.getpid()), "--listener-fd", str(listener.fileno())]
     supervisor = Supervisor(
         [
-            Child(f"serve-{number}", ["serve", "--share-port", *parent])
+            Child(f"serve-{number}", ["serve", *own], inherited=(listener.fileno(),))
             for number in range(settings.workers)
         ],
         stop=_stop_event(),
     )
-    supervisor.run()
+    with listener:
+        supervisor.run()
 
 
 def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
