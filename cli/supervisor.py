@@ -27,12 +27,15 @@ class Child:
     Attributes:
         name: the command, `serve` for example.
         arguments: what follows `quintet`.
+        logs: where its output goes; None: where the parent's does.
+        inherited: file descriptors of the parent that it gets.
         starts: how often it was started.
     """
 
     name: str
     arguments: Sequence[str]
     logs: Path | None = None
+    inherited: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
     delay_seconds: float = FIRST_DELAY_SECONDS
@@ -43,12 +46,18 @@ class Child:
         """Start the process; its output goes to its log file, or where the parent's goes."""
         command = [sys.executable, "-m", "cli.main", *self.arguments]
         if self.logs is None:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603
+            self.process = subprocess.Popen(  # noqa: S603 - our own command line
+                command, stdin=subprocess.DEVNULL, pass_fds=self.inherited
+            )
         else:
             self.logs.parent.mkdir(parents=True, exist_ok=True)
             with self.logs.open("ab") as file:
                 self.process = subprocess.Popen(  # noqa: S603 - our own command line
-                    command, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=file,
+                    stderr=file,
+                    pass_fds=self.inherited,
                 )
         self.starts += 1
         self.started_at = now

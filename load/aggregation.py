@@ -8,10 +8,9 @@ when a must is missed.
 
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +18,6 @@ from typing import Annotated, Final
 
 import numpy as np
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from load.clock import now_ms
 from load.processes import free_port
@@ -30,7 +27,6 @@ from schemas import identity
 from schemas.codec import encode
 from schemas.events import Click, Event, Line, Purchase, Recommended
 from schemas.limits import BANNER_SIZE
-from streams.kafka import KafkaLog, KafkaSettings, StateFolder
 from streams.local import LocalLog
 from streams.port import Log, Message
 from streams.topics import EVENTS

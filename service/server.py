@@ -1,5 +1,6 @@
 """uvicorn as `quintet serve` runs it: uvloop, httptools, no access log, a drained queue."""
 
+import asyncio
 import gc
 import logging
 import resource
@@ -17,6 +18,8 @@ from service.protocol import Protocol
 _BACKLOG: Final = 2_048
 _CONNECTIONS: Final = 65_536
 _GRACE_SECONDS: Final = 10
+_ARRIVING_SECONDS: Final = 0.25
+"""A connection that was taken just before the end has so long to send its request."""
 _THRESHOLDS: Final = (50_000, 50, 100)
 
 
@@ -34,13 +37,15 @@ def settle_heap() -> None:
     gc.set_threshold(*_THRESHOLDS)
 
 
-def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """Return a listening socket; callers wait in its queue until `serve` takes them.
+
+    Child processes may inherit it and serve from one queue: then none of them takes callers along
+    when it ends, as it would with a queue of its own.
 
     Args:
         host: an address or a name.
         port: 0 is any free one.
-        shared: True: several processes may bind the same port, and the kernel shares connections.
 
     Raises:
         OSError: the address cannot be bound.
@@ -49,8 +54,6 @@ def listening(host: str, port: int, *, shared: bool = False) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if shared:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError:
@@ -108,6 +111,17 @@ def _configured(
     )
 
 
+class _Server(uvicorn.Server):
+    """Answers whom it has taken: uvicorn closes connections whose request has not arrived yet."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nobody more, wait a moment for requests under way, then end as uvicorn does."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_ARRIVING_SECONDS)
+        await super().shutdown(sockets)
+
+
 def _allow_connections() -> None:
     """Let this process have as many connections as the system allows: often 1,024 by default."""
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -135,6 +149,6 @@ def serve(
     _allow_connections()
     try:
         config = configuration(app, admission or open_admission(), trusted_proxies=trusted_proxies)
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config).run(sockets=[listener])
     finally:
         listener.close()

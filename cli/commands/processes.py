@@ -1,6 +1,7 @@
 """`quintet serve`, `aggregate`, `train`, `console`: one process of the ring each."""
 
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -32,6 +33,7 @@ def serve(
     settings: Settings,
     parent_pid: ParentPid = None,
     worker: Annotated[Path | None, typer.Option(hidden=True)] = None,
+    listener_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Answer /recommend and take in events; any number of these may run.
 
@@ -50,8 +52,11 @@ def serve(
     from service import server
     from service import wiring as service_wiring
 
-    shared = worker is not None
-    listener = _listener(lambda: server.listening(settings.host, settings.port, shared=shared))
+    listener = (
+        _listener(lambda: server.listening(settings.host, settings.port))
+        if listener_fd is None
+        else socket.socket(fileno=listener_fd)
+    )
     metrics = CollectorRegistry()
     ProcessMetrics("service", settings.data_dir, metrics)
     events = wiring.open_log(settings, member=f"serve-{os.getpid()}", may_be_away=True)
@@ -82,16 +87,27 @@ def serve(
 
 
 def _serve_workers(settings: Settings) -> None:
-    """Keep several serving processes on one port; the kernel shares connections among them."""
+    """Keep several serving processes on one port and one queue.
+
+    The queue is this process's: a caller who comes while a worker ends or begins is another's.
+    """
+    from service import server
+
     os.environ.update(settings.as_environment())
-    parent = ["--parent-pid", str(os.getpid())]
+    listener = _listener(lambda: server.listening(settings.host, settings.port))
+    own = ["--parent-pid", str(os.getpid()), "--listener-fd", str(listener.fileno())]
     with (
+        listener,
         TemporaryDirectory(prefix="quintet-workers-") as folder,
         _at_port(settings, "serve", settings.port),
     ):
         supervisor = Supervisor(
             [
-                Child(f"serve-{number}", ["serve", "--worker", f"{folder}/{number}.json", *parent])
+                Child(
+                    f"serve-{number}",
+                    ["serve", "--worker", f"{folder}/{number}.json", *own],
+                    inherited=(listener.fileno(),),
+                )
                 for number in range(settings.workers)
             ],
             stop=_stop_event(),

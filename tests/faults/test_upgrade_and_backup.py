@@ -92,25 +92,25 @@ class Storefront:
                 return 0, repr(problem)
 
 
-def listens(process: psutil.Process) -> bool:
+def has_answered(process: psutil.Process) -> bool:
+    """Whether a serving process has an open connection besides what it listens on."""
     try:
         found = process.net_connections(kind="tcp")
     except psutil.Error:
         return False
-    return any(connection.status == psutil.CONN_LISTEN for connection in found)
+    return any(connection.status != psutil.CONN_LISTEN for connection in found)
 
 
 def upgrade_servers(ring: Ring) -> None:
     """Let each serving process end and be started again, one after the other."""
     parent = ring.children()["serve"]
     for old in parent.children():
+        before = parent.children()
         old.send_signal(signal.SIGTERM)
         until(lambda old=old: not old.is_running(), "the old one ends", seconds=30)
-        until(
-            lambda: len(parent.children()) == 2 and all(map(listens, parent.children())),
-            "a new one listens",
-            seconds=30,
-        )
+        until(lambda: len(parent.children()) == 2, "a new one is started", seconds=30)
+        new = next(child for child in parent.children() if child not in before)
+        until(lambda new=new: has_answered(new), "it answers", seconds=150)
 
 
 def upgrade(ring: Ring, name: str) -> None:
@@ -131,9 +131,17 @@ def checkpoint(ring: Ring) -> Progress:
 
 
 def settled(ring: Ring) -> Counts:
-    """Return the audit once every banner that is due has its reward."""
+    """Return the audit once every banner in the log has its reward."""
     with closing(ring.log()) as log:
-        until(lambda: audit(log, AUDIT).waiting == 0, "everything is settled")
+        logged = len(ring_checks.read(log).banners)
+        until(
+            lambda: (
+                (counts := audit(log, AUDIT)).expected == logged
+                and counts.waiting == 0
+                and len(ring_checks.revisions(ring_checks.read(log))) == logged
+            ),
+            "everything is settled",
+        )
         return audit(log, AUDIT)
 
 
