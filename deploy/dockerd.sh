@@ -6,7 +6,8 @@
 #   deploy/dockerd.sh stop DIR    stops it and removes its data
 #
 # `start` prints the DOCKER_HOST to use. There is no default bridge: builds use the host's network,
-# compose makes networks of its own. Nothing is left outside DIR but empty chains of iptables.
+# compose makes networks of its own. What stays outside DIR: Docker's chains in iptables, and that the
+# machine forwards packets between containers only (`iptables -P FORWARD ACCEPT` undoes it).
 set -euo pipefail
 
 fail() { echo "dockerd.sh: $*" >&2; exit 1; }
@@ -67,5 +68,5 @@ case "${1:-}" in
     [ $# -eq 2 ] || fail "usage: deploy/dockerd.sh $1 DIR"
     "$@"
     ;;
-  *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
