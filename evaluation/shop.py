@@ -98,17 +98,13 @@ class Shop:
             start.ordered(order.user_id, order.product_ids)
         self._start = start.known
 
-    def histories(self) -> Histories:
-        """Return every shopper's history at the opening, to be advanced."""
-        return Histories(self.row_of, dict(self._start))
-
     def play(self, rival: Rival, *, seed: int, banners: int) -> Iterator[float]:
         """Yield the expected reward of each banner the rival shows; it learns from the drawn one.
 
         Visits and their noise depend on the seed alone, so rivals meet the same shoppers. Bots are
         learned from like anybody, but the shop earns nothing by them, so 0 is yielded.
         """
-        histories = self.histories()
+        histories = Histories(self.row_of, dict(self._start))
         for number, visit in enumerate(islice(self._visits(seed), banners)):
             viewed = visit.viewed_product_id
             available = self.world.available(visit)

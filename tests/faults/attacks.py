@@ -348,7 +348,7 @@ def suffer(shop: Shop, weights: Any, attack: Attack, *, seed: int, honest: int) 
     target = lukewarm(shop, seed)
     attackers = Attackers(ring, attack, target, np.random.default_rng((seed, 11)))
     rng = np.random.default_rng((seed, 5))
-    histories = shop.histories()
+    histories = Histories(shop.row_of, dict(shop._start))
     shown, earned = [], []
     for visit in islice(shop.world.visits(seed), honest):
         now_ms = int(visit.occurred_at.timestamp() * 1000)
