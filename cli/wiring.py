@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from projections.history.redis import RedisSettings
     from service.wiring import ServiceSettings
     from trainer.learner_settings import LearnerSettings
-    from trainer.loop import TrainerSettings
+    from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
 
@@ -204,7 +204,7 @@ def service_settings(settings: Settings) -> "ServiceSettings":
 
 def trainer_settings(settings: Settings, *, device: str) -> "TrainerSettings":
     """Return how the trainer works."""
-    from trainer.loop import TrainerSettings
+    from trainer.settings import TrainerSettings
 
     return TrainerSettings(learner=learner_settings(settings, device=device))
 

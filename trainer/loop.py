@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -39,40 +39,15 @@ from trainer.checkpoint import CheckpointFolder, Progress
 from trainer.errors import RewardNotUsable
 from trainer.examples import Example, read_example
 from trainer.learner import Learner
-from trainer.learner_settings import LearnerSettings
 from trainer.metrics import TrainerMetrics
 from trainer.open_batch import OpenBatch, Seen
+from trainer.settings import TrainerSettings
 
 log = structlog.get_logger(__name__)
 
 PROCESS: Final = "train"
 _VERSIONS_PER_PRUNING: Final = 16
 _REWARDS: Final = Partition(REWARDS.name, 0)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainerSettings:
-    """How the loop works.
-
-    Attributes:
-        batch_seconds: a batch that is not full closes with the first record appended so much later
-            than its first.
-        least_seconds: a batch of fewer than the learner's `batch_banners` lasts at least so long.
-        stale_versions: records drawn by a version further behind are counted as stale.
-        poll_records, poll_seconds: of the log.
-        retry_seconds: wait when the log or the disk refuses.
-        lag_ms: how often the lag is looked up.
-        learner: the recipe.
-    """
-
-    batch_seconds: float = 4.0
-    least_seconds: float = 0.7
-    stale_versions: int = 50
-    poll_records: int = 512
-    poll_seconds: float = 0.2
-    retry_seconds: float = 1.0
-    lag_ms: int = 5_000
-    learner: LearnerSettings = field(default_factory=LearnerSettings)
 
 
 @dataclass(slots=True)

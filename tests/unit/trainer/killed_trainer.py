@@ -8,7 +8,8 @@ from pathlib import Path
 from policy.registry import Registry
 from streams.local import LocalLog
 from trainer.learner_settings import LearnerSettings
-from trainer.loop import Trainer, TrainerSettings
+from trainer.loop import Trainer
+from trainer.settings import TrainerSettings
 
 
 def main(root: Path, point: str, times: int) -> None:

@@ -22,7 +22,8 @@ from streams.local import LocalLog
 from streams.port import Log, Message
 from streams.topics import DEAD, POLICIES, PRODUCTS, REWARDS
 from trainer.learner_settings import LearnerSettings
-from trainer.loop import Trainer, TrainerSettings
+from trainer.loop import Trainer
+from trainer.settings import TrainerSettings
 
 BATCH = 16
 SETTINGS = TrainerSettings(
