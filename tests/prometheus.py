@@ -90,6 +90,13 @@ def panels(board: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @cache
+def rule_tests() -> list[dict[str, Any]]:
+    """Return every unit test of the alerts."""
+    files = sorted(FOLDER.glob("*.test.yml"))
+    return [test for path in files for test in yaml.safe_load(path.read_text())["tests"]]
+
+
+@cache
 def rules() -> list[dict[str, Any]]:
     """Return every rule, alerts and recorded ones."""
     groups = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"]
