@@ -1,9 +1,9 @@
-"""`python -m load.aggregation`: how many events a second one core of the aggregator turns into rewards.
+"""`python -m load.aggregation`: events a second and core of the aggregator; a restart's cost.
 
-The whole loop is measured: read, decode, attribute, encode, commit outputs, state and offsets; on the
-local log and on a genuine Kafka broker (its own processor time is not the aggregator's). Shoppers
-come back through a window, so most events meet a ledger that holds banners already. Exit status 1
-when a must is missed.
+The whole loop is measured: read, decode, attribute, encode, commit outputs, state and offsets; on
+the local log and on a genuine Kafka broker, whose own processor time is not the aggregator's. Then
+the state of one partition is loaded: from the changelog, and from a copy on disk.
+Exit status 1 when a must is missed.
 """
 
 import shutil
@@ -11,8 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from load.clock import now_ms
+from load.errors import ProcessFailed
 from load.processes import free_port
 from rewards.aggregator import Aggregator
 from rewards.specification import RewardSpecification
@@ -32,9 +33,11 @@ from schemas.events import Click, Event, Line, Purchase, Recommended
 from schemas.limits import BANNER_SIZE
 from streams.kafka import KafkaLog, KafkaSettings, StateFolder
 from streams.local import LocalLog
-from streams.port import Log, Message
+from streams.port import Consumer, Log, Message, Partition, StateChange
 from streams.topics import EVENTS
 
+MUSTS: Final = {"local": (20_000, 60_000), "kafka": (5_000, 20_000)}
+"""(must, aim) of events a second and core."""
 PRODUCTS: Final = 1_000
 SHOPPERS: Final = 5_000
 _SECRET: Final = b"a secret of the benchmark alone"
@@ -44,6 +47,8 @@ _HISTORY_BYTES: Final = 700
 _CANDIDATES_BYTES: Final = 125
 _CLICKED: Final = 0.12
 _BOUGHT: Final = 0.05
+_ENTRY_BYTES: Final = 500
+_GROUP: Final = "restarts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +126,7 @@ def fill(log: Log, banners: int, *, seed: int) -> int:
 def measured(name: str, log: Log, events: int) -> Speed:
     """Aggregate what the log holds, from the first record to the last settlement."""
     aggregator = Aggregator(
-        # Settled at once, as nobody waits here; every banner still is a deadline first.
+        # A deadline each, as in a shop; soon, since the log is read faster than it was written.
         log, RewardSpecification(settlement_seconds=1), clock=now_ms,
     )  # fmt: skip
     while not (first := aggregator.step()):
@@ -136,34 +141,147 @@ def measured(name: str, log: Log, events: int) -> Speed:
     return Speed(name, read, rewards, read / processor, read / clock)
 
 
+@dataclass(frozen=True, slots=True)
+class Restart:
+    """Seconds to load one partition's state.
+
+    Attributes:
+        entries: of the state; each was written twice.
+        changelog: from the changelog alone.
+        first: the same, and the copy made on the way.
+        copy: from the copy, where nothing came after it.
+    """
+
+    entries: int
+    changelog: float
+    first: float
+    copy: float
+
+
+def restarts(settings: KafkaSettings, folder: Path, entries: int) -> Restart:
+    """Write a state of so many entries, then load it as a restarted process does."""
+    rng = np.random.default_rng(3)
+    keys = [rng.bytes(8) for _ in range(entries)]
+    with closing(KafkaLog(settings)) as log:
+        log.ensure_topics()
+        log.append(EVENTS.name, [Message(None, b"one")])
+        with closing(log.consumer([EVENTS.name], group=_GROUP)) as member:
+            _join(member)
+            for start in range(0, 2 * entries, _AT_ONCE):
+                some = [keys[number % entries] for number in range(start, start + _AT_ONCE)]
+                state = [StateChange(_FIRST, key, rng.bytes(_ENTRY_BYTES)) for key in some]
+                member.commit({_FIRST: 1}, state=state)
+    copies = StateFolder(folder / "state", now_ms)
+    taken = [_loaded(settings, where, entries) for where in (None, copies, copies)]
+    return Restart(entries, *taken)
+
+
+_FIRST: Final = Partition(EVENTS.name, 0)
+
+
+def _join(member: Consumer) -> None:
+    while _FIRST not in member.assignment():
+        member.poll(max_records=1, timeout_seconds=0.2)
+
+
+def _loaded(settings: KafkaSettings, copies: StateFolder | None, entries: int) -> float:
+    with (
+        closing(KafkaLog(settings, state_folder=copies)) as log,
+        closing(log.consumer([EVENTS.name], group=_GROUP)) as member,
+    ):
+        _join(member)
+        started = time.monotonic()
+        found = sum(1 for _ in member.load_state(_FIRST))
+        taken = time.monotonic() - started
+    if found != entries:
+        raise ProcessFailed(f"{found} state entries came back, of {entries}")
+    return taken
+
+
 @contextmanager
 def broker(folder: Path) -> Iterator[str]:
-    """Run a genuine broker; yield where it listens."""
-    port, controller = free_port(), free_port()
-    environment = {"CONTROLLER_PORT": str(controller)}
+    """Run a genuine broker; yield where it listens.
+
+    Raises:
+        ProcessFailed: it did not start.
+    """
+    port = free_port()
     command = [str(_KAFKA_SH), "start", str(folder), str(port)]
-    subprocess.run(["env", *(f"{k}={v}" for k, v in environment.items()), *command], check=True)  # noqa: S603, S607
+    if subprocess.run(command, check=False).returncode != 0:  # noqa: S603 - our own script
+        raise ProcessFailed("no broker could be started; see above, or name one with --servers")
     try:
         yield f"127.0.0.1:{port}"
     finally:
         subprocess.run([str(_KAFKA_SH), "stop", str(folder)], check=True)  # noqa: S603
 
 
+def on_local(folder: Path, banners: int) -> Speed:
+    """Measure on a local log of its own."""
+    with closing(LocalLog(folder / "log.db", clock=now_ms)) as log:
+        return measured("local", log, fill(log, banners, seed=1))
+
+
+def on_kafka(settings: KafkaSettings, folder: Path, banners: int) -> Speed:
+    """Measure on topics of its own."""
+    with closing(KafkaLog(settings, state_folder=StateFolder(folder / "kept", now_ms))) as log:
+        log.ensure_topics()
+        return measured("kafka", log, fill(log, banners, seed=1))
+
+
+def _settings(servers: str, folder: Path, purpose: str) -> KafkaSettings:
+    return KafkaSettings(servers, topic_prefix=f"{folder.name}.{purpose}.", timeout_seconds=30.0)
+
+
+def speed_table(found: list[Speed]) -> Table:
+    """Return the speeds beside what they must be."""
+    table = Table(
+        "log", "events", "rewards", "a second and core", "must", "aim", "a second by the clock",
+        title="the aggregator's speed, events", title_justify="left",
+    )  # fmt: skip
+    for each in found:
+        must, aim = MUSTS[each.log]
+        table.add_row(
+            each.log, f"{each.events:,}", f"{each.rewards:,}", f"{each.per_core_second:,.0f}",
+            f"{must:,}", f"{aim:,}", f"{each.per_second:,.0f}",
+        )  # fmt: skip
+    return table
+
+
+def restart_table(found: Restart) -> Table:
+    """Return what a restart takes with the copy and without."""
+    table = Table(
+        "entries", "from the changelog", "and a copy made", "from the copy",
+        title="loading one partition's state, seconds", title_justify="left",
+    )  # fmt: skip
+    taken = (found.changelog, found.first, found.copy)
+    table.add_row(f"{found.entries:,}", *(f"{seconds:.2f}" for seconds in taken))
+    return table
+
+
 def main(
     banners: Annotated[int, typer.Option(help="shown in the shop that is played")] = 60_000,
-    logs: Annotated[str, typer.Option(help="local, kafka")] = "local,kafka",
+    entries: Annotated[int, typer.Option(help="of the state that is loaded again")] = 200_000,
     servers: Annotated[str, typer.Option(help="a running broker; unset: one is started")] = "",
+    local: Annotated[bool, typer.Option(help="measure the local log")] = True,
+    kafka: Annotated[bool, typer.Option(help="measure Kafka, and restarts")] = True,
 ) -> None:
-    """Measure; print the table."""
+    """Measure; print the tables."""
     folder = Path(tempfile.mkdtemp(prefix="quintet-aggregation-"))
-    found: list[Speed] = []
+    console = Console(file=sys.stdout, width=120)
+    speeds = []
     try:
-        if "local" in logs:
-            with closing(LocalLog(folder / "log.db", clock=now_ms)) as local:
-                found.append(measured("local", local, fill(local, banners, seed=1)))
+        if local:
+            speeds.append(on_local(folder, banners))
+        if kafka:
+            with nullcontext(servers) if servers else broker(folder / "broker") as found:
+                speeds.append(on_kafka(_settings(found, folder, "speed"), folder, banners))
+                again = restarts(_settings(found, folder, "restarts"), folder, entries)
+            console.print(restart_table(again))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    print(found)
+    console.print(speed_table(speeds))
+    if any(each.per_core_second < MUSTS[each.log][0] for each in speeds):
+        raise typer.Exit(1)
 
 
 if __name__ == "__main__":
