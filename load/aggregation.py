@@ -2,7 +2,7 @@
 
 The whole loop is measured: read, decode, attribute, encode, commit outputs, state and offsets; on
 the local log and on a genuine Kafka broker, whose own processor time is not the aggregator's. Then
-the state of one partition is loaded from the changelog, and from a copy on disk and what followed.
+the state of one partition is loaded: from the changelog, and from a copy on disk.
 Exit status 1 when a must is missed.
 """
 

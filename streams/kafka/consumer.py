@@ -98,6 +98,7 @@ class KafkaReader:
             found = self._client.poll(
                 timeout_ms=round(timeout_seconds * 1_000), max_records=max_records
             )
+            _go_on_joining(self._client)
             self._settle_ownership(self._client)
         except KafkaError as problem:
             self._failed(problem)
@@ -278,3 +279,15 @@ class KafkaReader:
 
     def _real(self, partition: Partition) -> TopicPartition:
         return TopicPartition(self._cluster.real(partition.topic), partition.number)
+
+
+def _go_on_joining(client: KafkaConsumer) -> None:
+    """See to it that a join that a poll was too short for is finished by a later one.
+
+    The leader of a group joins again where it first joined before it knew the topic's partitions.
+    kafka-python takes note of these while that join is under way and then sees no reason any more
+    to wait for its end: the member would read nothing, for ever, and no error would tell.
+    """
+    coordinator = client._coordinator  # noqa: SLF001 - nothing else tells of it
+    if coordinator.rejoining and not coordinator.need_rejoin():
+        coordinator.request_rejoin()

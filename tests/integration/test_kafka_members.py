@@ -139,3 +139,16 @@ def test_the_older_of_two_namesakes_commits_nothing_any_more(open_kafka: OpenLog
     assert dict(namesake.reader.load_state(partition)) == {b"k": b"newer"}
     for each in (member, namesake):
         each.reader.close()
+
+
+def test_a_member_whose_polls_are_shorter_than_a_join_joins_all_the_same(
+    open_kafka: OpenLog,
+) -> None:
+    log = open_kafka(folder=None)
+    for number in range(12):
+        reader = log.consumer(["events"], group=f"impatient-{number}")
+        ends = time.monotonic() + 20.0
+        while reader.assignment() != ALL:
+            reader.poll(max_records=1, timeout_seconds=0.005)
+            assert time.monotonic() < ends, f"member {number} never joined"
+        reader.close()
