@@ -1,7 +1,9 @@
 """`quintet serve`, `aggregate`, `train`, `console`: one process of the ring each."""
 
 import os
+import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -45,6 +47,7 @@ def serve(
     if settings.workers > 1 and worker is None:
         _serve_workers(settings)
         return
+    _end_by_sigterm()
     from prometheus_client import CollectorRegistry
 
     from cli.process_metrics import ProcessMetrics
@@ -195,11 +198,20 @@ def console(settings: Settings, parent_pid: ParentPid = None) -> None:
 
     wiring.require_loopback_or_keys(settings)
     _begin("console", settings, parent_pid)
+    _end_by_sigterm()
     listener = _listener(lambda: server.listening(settings.host, settings.console_port))
     with wiring.opened_log(settings, member="console", may_be_away=True) as events:
         app = console_app(settings, events)
         with _at_port(settings, "console", listener.getsockname()[1]):
             server.serve(app, listener, trusted_proxies=settings.trusted_proxies)
+
+
+def _end_by_sigterm() -> None:
+    """Let SIGTERM end this process as Ctrl-C does, with everything closed.
+
+    A server hears it while it serves, and raises it again when it has ended.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
 
 
 def _begin(process: str, settings: Settings, parent_pid: int | None) -> None:

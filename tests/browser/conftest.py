@@ -30,6 +30,7 @@ from schemas import candidates
 from schemas.codec import encode
 from schemas.events import Click, Recommended
 from schemas.identity import recommendation_id, ulid
+from schemas.keys import Keyring
 from schemas.policies import Announcement, Live, Manifest
 from schemas.products import Product
 from schemas.rewards import Reward
@@ -317,8 +318,9 @@ class Ring:
 
 
 @pytest.fixture
-def keys() -> dict[str, frozenset[str]]:
-    return {}
+def keys() -> str:
+    """The setting of the API keys."""
+    return ""
 
 
 @pytest.fixture
@@ -335,7 +337,7 @@ def lifts() -> tuple[tuple[str, str, float], ...]:
 @pytest.fixture
 def ring(
     tmp_path: Path,
-    keys: dict[str, frozenset[str]],
+    keys: str,
     banners: int,
     lifts: tuple[tuple[str, str, float], ...],
 ) -> Iterator[Ring]:
@@ -352,7 +354,9 @@ def ring(
             catalogue=lambda: catalogue,
             pairs=Pairs(registry, lambda: catalogue),
         ),
-        ConsoleSettings(service_url=service.url, keys=keys, shoppers=("1201", "77", "2205")),
+        ConsoleSettings(
+            service_url=service.url, keys=Keyring.parse(keys), shoppers=("1201", "77", "2205")
+        ),
         metrics_registry=CollectorRegistry(),
     )
     stop = threading.Event()

@@ -223,7 +223,15 @@ def test_what_ended_by_itself_is_no_longer_scraped_and_what_was_killed_is_down(o
         file = process_file.find(observed.ring.data_dir, "console")
         return file is not None and file.pid != killed
 
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(observed.ring.console_url + "/readyz", timeout=5):  # noqa: S310
+                return True
+        except OSError:
+            return False
+
     until(is_the_new_one, "the restarted console says where it is")
+    until(answers, "the restarted console hears signals")
     observed.ring.interrupt()
     assert observed.ring.wait(30) == 0
     assert list(folder.glob("*.json")) == []
