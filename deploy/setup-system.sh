@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the system packages Quintet's tests need and this machine lacks: Redis, Java and Maven for
-# the Kafka broker, openssl, Chromium. Debian and Ubuntu, as root or with passwordless sudo. Quintet itself
-# runs without them, so this never fails: it says what is missing and which tests that skips.
+# the Kafka broker, openssl for its certificates, Chromium. Debian and Ubuntu, as root or with
+# passwordless sudo. Quintet itself runs without them, so this never fails: it says what is missing
+# and which tests that skips.
 set -uo pipefail
 
 packages=()
