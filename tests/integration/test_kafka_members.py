@@ -145,7 +145,7 @@ def test_a_member_whose_polls_are_shorter_than_a_join_joins_all_the_same(
     open_kafka: OpenLog,
 ) -> None:
     log = open_kafka(folder=None)
-    for number in range(12):
+    for number in range(8):
         reader = log.consumer(["events"], group=f"impatient-{number}")
         ends = time.monotonic() + 20.0
         while reader.assignment() != ALL:
