@@ -1,5 +1,6 @@
 """A Redis behind TLS, with users of its own (ACL): it works, or the error says what to set."""
 
+import gc
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -84,6 +85,12 @@ def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureRedis]:
     server.start()
     yield server
     server.kill()
+
+
+@pytest.fixture(autouse=True)
+def _garbage_is_counted_against_the_test_that_made_it() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 def settings_of(tmp_path: Path, url: str, ca: Path | None) -> Settings:
