@@ -49,7 +49,7 @@ class LocalConsumer:
         self._connection = connect(path, busy_seconds=busy_seconds)
         if group is not None:
             # A commit changes state all over its table: with few pages in memory and a checkpoint
-            # at each commit it took a third longer.
+            # at each commit it took a fifth longer.
             self._connection.execute(f"PRAGMA cache_size=-{_CACHE_KIB:d}")
             self._connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES:d}")
         self._positions: dict[Partition, int] = {}
