@@ -107,8 +107,8 @@ def upgrade_servers(ring: Ring) -> None:
     for old in parent.children():
         before = parent.children()
         old.send_signal(signal.SIGTERM)
-        until(lambda old=old: not old.is_running(), "the old one ends", seconds=30)
-        until(lambda: len(parent.children()) == 2, "a new one is started", seconds=30)
+        until(lambda old=old: not old.is_running(), "the old one ends", seconds=60)
+        until(lambda: len(parent.children()) == 2, "a new one is started", seconds=60)
         new = next(child for child in parent.children() if child not in before)
         until(lambda new=new: has_answered(new), "it answers", seconds=150)
 
@@ -116,7 +116,7 @@ def upgrade_servers(ring: Ring) -> None:
 def upgrade(ring: Ring, name: str) -> None:
     old = ring.children()[name]
     old.send_signal(signal.SIGTERM)
-    ring.restarted(name, killed=old.pid, seconds=30)
+    ring.restarted(name, killed=old.pid, seconds=150)
 
 
 def topics(ring: Ring) -> dict[str, list[Record]]:
