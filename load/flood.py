@@ -117,13 +117,21 @@ class _Flood:
         return time.monotonic() - self._started
 
     def free(self, line: _Line) -> None:
-        """Take back a connection; ask with it what waits."""
+        """Take back a connection; ask with it what still waits."""
+        self._give_up()
         if self._waiting:
             self._ask(line, self._waiting.popleft())
         elif self.spec.rate is None and self._sent and not self._ends:
             self._ask(line, self.now())
         else:
             self._free.append(line)
+
+    def _give_up(self) -> None:
+        """Forget what has waited for a connection for longer than anybody would."""
+        now = self.now()
+        while self._waiting and now - self._waiting[0] > PATIENCE_SECONDS:
+            self.tally.faults["found no connection"] += 1
+            self.tally.add(due=self._waiting.popleft(), sent=now, done=now, outcome="wrong")
 
     def lost(self, line: _Line) -> None:
         if line in self._free:
@@ -151,9 +159,7 @@ class _Flood:
         await asyncio.sleep(_LAST_SECONDS)
         for line in lines:
             line.transport.abort()
-        for due in self._waiting:  # nobody took it
-            self.tally.faults["never sent"] += 1
-            self.tally.add(due=due, sent=self.now(), done=self.now(), outcome="wrong")
+        self._give_up()
         await asyncio.sleep(_TICK_SECONDS)
         return self.tally.played(seconds=spec.seconds, cpu_share=share)
 

@@ -44,7 +44,7 @@ from load.watching import Watch
 _LIMIT_RATE: Final = 5_000
 _STEADY_SHARE: Final = 1 / 12
 """Of the generator's own limit: ten times as many are then still within it."""
-_FLOOD_CONNECTIONS: Final = 2_000
+_FLOOD_CONNECTIONS: Final = 4_000
 _CAPACITY_CONNECTIONS: Final = 64
 _FILES: Final = 16_384
 _SOAK_SECONDS: Final = 600

@@ -25,6 +25,7 @@ from prometheus_client import CollectorRegistry
 from load.clock import now_ms
 from load.installation import SECRET, Installation
 from load.readiness import announce
+from service.accepting import Server
 from service.admission import Admission
 from service.server import configuration, listening, settle_heap
 from service.wiring import Service, ServiceSettings, build
@@ -84,7 +85,10 @@ def build_service(installed: Installation, log: Log) -> Service:
 
 
 async def _serve(apps: Sequence[tuple[FastAPI, socket.socket, Admission | None]]) -> None:
-    servers = [uvicorn.Server(configuration(app, admission)) for app, _, admission in apps]
+    servers = [
+        (uvicorn.Server if admission is None else Server)(configuration(app, admission))
+        for app, _, admission in apps
+    ]
     running = [
         asyncio.create_task(server.serve(sockets=[listener]))
         for server, (_, listener, _) in zip(servers, apps, strict=True)

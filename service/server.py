@@ -1,6 +1,5 @@
 """uvicorn as `quintet serve` runs it: uvloop, httptools, no access log, a drained queue."""
 
-import asyncio
 import gc
 import logging
 import resource
@@ -11,6 +10,7 @@ from typing import Any, Final
 import uvicorn
 from fastapi import FastAPI
 
+from service.accepting import Server
 from service.admission import Admission, AdmissionSettings
 from service.connections import Connection, Door
 from service.protocol import Protocol
@@ -18,8 +18,6 @@ from service.protocol import Protocol
 _BACKLOG: Final = 2_048
 _CONNECTIONS: Final = 65_536
 _GRACE_SECONDS: Final = 10
-_ARRIVING_SECONDS: Final = 0.25
-"""A connection that was taken just before the end has so long to send its request."""
 _THRESHOLDS: Final = (50_000, 50, 100)
 
 
@@ -111,17 +109,6 @@ def _configured(
     )
 
 
-class _Server(uvicorn.Server):
-    """Answers whom it has taken: uvicorn closes connections whose request has not arrived yet."""
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take nobody more, wait a moment for requests under way, then end as uvicorn does."""
-        for server in self.servers:
-            server.close()
-        await asyncio.sleep(_ARRIVING_SECONDS)
-        await super().shutdown(sockets)
-
-
 def _allow_connections() -> None:
     """Let this process have as many connections as the system allows: often 1,024 by default."""
     soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -149,6 +136,6 @@ def serve(
     _allow_connections()
     try:
         config = configuration(app, admission or open_admission(), trusted_proxies=trusted_proxies)
-        _Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
     finally:
         listener.close()

@@ -75,6 +75,16 @@ def test_a_flood_must_leave_four_fifths_of_the_capacity():
     ]
 
 
+def test_a_flood_that_its_client_could_not_send_is_not_judged():
+    calm = played(*seconds(4))
+    late = Played(seconds(4, good=0, wrong=400), 0.0, 0.0, 900.0, 1.0, 5.0)
+
+    found = flood_goals(Flooded(10, 100.0, calm, [(4, late, calm)]))
+
+    assert missed(found) == []
+    assert any("not judged" in goal.name and goal.measured == 900.0 for goal in found)
+
+
 def test_whole_and_smoke_play_the_same_scenarios():
     assert [each.name for each in scenarios(WHOLE)] == [each.name for each in scenarios(SMOKE)]
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
-import uvicorn
 
+from service.accepting import Server
 from service.admission import Admission, AdmissionSettings
 from service.server import configuration, listening
 
@@ -88,7 +88,7 @@ async def running(**settings) -> AsyncIterator[Served]:
     )
     listener = listening("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    server = uvicorn.Server(configuration(app, admission))
+    server = Server(configuration(app, admission))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     served = Served(app, port, admission, refused)
     try:

@@ -1,0 +1,101 @@
+"""Takes new connections while others keep the event loop busy.
+
+The loop's own servers take one connection a turn, and under load a turn is tens of milliseconds:
+new clients would wait for seconds behind clients that came before them.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+import uvicorn
+
+log = structlog.get_logger(__name__)
+_AT_ONCE: Final = 32
+"""Taken in one turn at most: other processes at the same queue get their share."""
+_PAUSE_SECONDS: Final = 0.2
+"""After the system had no more files to give."""
+_ARRIVING_SECONDS: Final = 0.25
+"""A connection that was taken just before the end has so long to send its request."""
+
+
+class Acceptor:
+    """Takes connections from listening sockets and gives each a protocol; for one event loop."""
+
+    def __init__(
+        self, listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]
+    ) -> None:
+        self._listener, self._protocol = listener, protocol
+        self._loop = asyncio.get_running_loop()
+        self._opening: set[asyncio.Task[object]] = set()
+        self._is_closed = False
+        listener.setblocking(False)
+        self._loop.add_reader(listener, self._take)
+
+    def close(self) -> None:
+        """Take no more."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._loop.remove_reader(self._listener)
+
+    async def wait_closed(self) -> None:
+        """Return when what was taken has its protocol."""
+        if self._opening:
+            await asyncio.wait(self._opening)
+
+    def _take(self) -> None:
+        for _ in range(_AT_ONCE):
+            try:
+                connection, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as problem:
+                log.warning("no_connection_taken", reason=str(problem))
+                self._loop.remove_reader(self._listener)
+                self._loop.call_later(_PAUSE_SECONDS, self._go_on)
+                return
+            connection.setblocking(False)
+            opening = self._loop.create_task(
+                self._loop.connect_accepted_socket(self._protocol, connection)
+            )
+            self._opening.add(opening)
+            opening.add_done_callback(self._opened)
+
+    def _go_on(self) -> None:
+        if not self._is_closed:
+            self._loop.add_reader(self._listener, self._take)
+
+    def _opened(self, opening: "asyncio.Task[object]") -> None:
+        self._opening.discard(opening)
+        if not opening.cancelled() and opening.exception() is not None:
+            log.warning("connection_not_opened", reason=str(opening.exception()))
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server with acceptors of its own, which answers whom it has taken.
+
+    uvicorn would close connections whose request has not arrived yet when the end comes.
+    """
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to serve; callers wait in the sockets' queues until then."""
+        await super().startup(sockets=[])
+        config = self.config
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        if not self.should_exit:
+            acceptors = [Acceptor(listener, protocol) for listener in sockets or ()]
+            self.servers = acceptors  # type: ignore[assignment]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take nobody more, wait a moment for requests under way, then end as uvicorn does."""
+        for server in self.servers:
+            server.close()
+        await asyncio.sleep(_ARRIVING_SECONDS)
+        await super().shutdown(sockets)
