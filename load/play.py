@@ -29,6 +29,7 @@ from load.running import BROWSER_KEY, SERVER_KEY, Ring, is_ready, running_ring
 from load.scenarios import (
     SMOKE,
     WHOLE,
+    Flood,
     Flooded,
     Scale,
     Scenario,
@@ -40,6 +41,7 @@ from load.scenarios import (
 from load.shoppers import Phase, Spec
 from load.traffic import Played, slope_per_minute
 from load.watching import Watch
+from load.wrk import cpu_seconds
 
 _LIMIT_RATE: Final = 5_000
 _STEADY_SHARE: Final = 1 / 12
@@ -92,27 +94,35 @@ def flood(folder: Path, scale: Scale) -> Flooded:
     products, seconds, cores = scale.flood_products, scale.flood_seconds, Cores.choose()
     install(folder, products=products, seed=1)
 
-    def flooded_by(rate: float | None, connections: int) -> Played:
+    def flooded_by(rate: float | None, connections: int) -> tuple[Played, float]:
+        """Return what came of it, and the server's processor time in seconds."""
         spec = FloodSpec(
             host="127.0.0.1", port=ports["service"], rate=rate, seconds=seconds,
             connections=connections, shoppers=SHOPPERS, products=products,
         )  # fmt: skip
-        return run_client("load.flood", spec, folder, Played, cores.load)
+        before = cpu_seconds(server)
+        found = run_client("load.flood", spec, folder, Played, cores.load)
+        return found, cpu_seconds(server) - before
 
-    with serving("load.server", [str(folder)], folder, "server", cores.server) as (_, ports):
+    with serving("load.server", [str(folder)], folder, "server", cores.server) as (server, ports):
         flooded_by(None, _CAPACITY_CONNECTIONS)  # warm
-        before = flooded_by(None, _CAPACITY_CONNECTIONS).per_second("good")
-        half = flooded_by(before / 2, _FLOOD_CONNECTIONS)
-        floods = [
-            (
-                times,
-                flooded_by(times * before, _FLOOD_CONNECTIONS),
-                flooded_by(before / 2, _FLOOD_CONNECTIONS),
-            )
-            for times in scale.flood_times
-        ]
-        after = flooded_by(None, _CAPACITY_CONNECTIONS).per_second("good")
-    return Flooded(products, (before + after) / 2, half, floods)
+        busy = [flooded_by(None, _CAPACITY_CONNECTIONS)]
+        before = busy[0][0].per_second("good")
+        half, _ = flooded_by(before / 2, _FLOOD_CONNECTIONS)
+        floods = []
+        for times in scale.flood_times:
+            played, spent = flooded_by(times * before, _FLOOD_CONNECTIONS)
+            after, _ = flooded_by(before / 2, _FLOOD_CONNECTIONS)
+            floods.append(Flood(times, played, spent, after))
+        busy.append(flooded_by(None, _CAPACITY_CONNECTIONS))
+    answers = sum(played.total("good") for played, _ in busy)
+    return Flooded(
+        products=products,
+        capacity=sum(played.per_second("good") for played, _ in busy) / len(busy),
+        cpu_us=1e6 * sum(spent for _, spent in busy) / max(answers, 1),
+        half=half,
+        floods=floods,
+    )
 
 
 def memory_goals(watch: Watch) -> list[Goal]:
@@ -161,7 +171,7 @@ def main(
             people.print(f"flood: {scale.flood_products:,} products", highlight=False)
             flooded = flood(folder / "flood", scale)
             found += flood_goals(flooded)
-            curves += [(f"flood x{times}", one) for times, one, _ in flooded.floods]
+            curves += [(f"flood x{one.times}", one.played) for one in flooded.floods]
     except LoadError as problem:
         people.print(f"load: {problem}")
         raise typer.Exit(2) from None

@@ -152,35 +152,56 @@ def _calm(told: Told, steady: Played) -> Goal:
 
 
 @dataclass(frozen=True, slots=True)
+class Flood:
+    """One flood as it went.
+
+    Attributes:
+        times: the capacity that was due.
+        played: what came of it.
+        cpu_seconds: processor time of the server.
+        after: the calm after it.
+    """
+
+    times: int
+    played: Played
+    cpu_seconds: float
+    after: Played
+
+
+@dataclass(frozen=True, slots=True)
 class Flooded:
-    """The flood as it went.
+    """All floods as they went.
 
     Attributes:
         products: of the catalogue.
         capacity: answers a second with 64 connections kept busy.
-        half: at half of it, before.
-        floods: (times the capacity that was due, what came of it, the calm after).
+        cpu_us: of the server, for one of these.
+        half: at half of the capacity, before.
+        floods: one by one.
     """
 
     products: int
     capacity: float
+    cpu_us: float
     half: Played
-    floods: Sequence[tuple[int, Played, Played]] = field(default_factory=list)
+    floods: Sequence[Flood] = field(default_factory=list)
 
 
 def flood_goals(flooded: Flooded) -> list[Goal]:
     """Return what must hold of a service that is offered more than it can answer."""
     found = [Goal(f"capacity at {flooded.products:,} products, answers a second", flooded.capacity)]
-    for times, flood, after in flooded.floods:
-        name = f"flood x{times}"
+    for one in flooded.floods:
+        name, flood = f"flood x{one.times}", one.played
         done = flood.total("offered") / max(flood.ended, 1e-9)
         found.append(Goal(f"{name}: answered or refused, over capacity", done / flooded.capacity))
         if not flood.kept_up:  # what it waited for is its own fault, not the service's
             found.append(Goal(f"{name}: not judged, sent late by the client, ms", flood.late_ms))
             continue
+        useful = 1e-6 * flooded.cpu_us * flood.total("good") / max(one.cpu_seconds, 1e-9)
+        found.append(Goal(f"{name}: share of the processor time that good answers cost", useful))
         good = flood.per_second("good") / flooded.capacity
         calm = calm_after(
-            after.seconds, p99_ms=max(_CALM_MS, _CALM_TIMES * flooded.half.p99_ms)
+            one.after.seconds, p99_ms=max(_CALM_MS, _CALM_TIMES * flooded.half.p99_ms)
         )  # fmt: skip
         late = float("inf") if calm is None else calm
         found += [

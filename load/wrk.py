@@ -105,12 +105,12 @@ def burst(
         "--script", str(_SCRIPT), target.url, "--",
         target.method, target.path, str(target.shoppers), str(target.products), str(seed),
     ]  # fmt: skip
-    before = _cpu_seconds(target.process)
+    before = cpu_seconds(target.process)
     done = subprocess.run(  # noqa: S603 - our own command
         pinned(command, core), capture_output=True, text=True, check=False,
         timeout=seconds + _PATIENCE_SECONDS,
     )  # fmt: skip
-    spent = _cpu_seconds(target.process) - before
+    spent = cpu_seconds(target.process) - before
     if done.returncode != 0:
         raise ProcessFailed(f"wrk failed: {(done.stderr or done.stdout)[-500:]}")
     counted = read_counted(done.stdout)
@@ -128,6 +128,7 @@ def burst(
     )
 
 
-def _cpu_seconds(process: psutil.Process) -> float:
+def cpu_seconds(process: psutil.Process) -> float:
+    """Return the processor time a process has taken so far, all its threads."""
     times = process.cpu_times()
     return float(times.user + times.system)

@@ -3,7 +3,7 @@
 from load.crowd import Kept
 from load.goals import Goal
 from load.page import write_page
-from load.scenarios import SMOKE, WHOLE, Flooded, Told, flood_goals, goals, scenarios
+from load.scenarios import SMOKE, WHOLE, Flood, Flooded, Told, flood_goals, goals, scenarios
 from load.shoppers import Phase, Spec
 from load.traffic import Played, Second
 from load.watching import Look
@@ -66,11 +66,11 @@ def test_slow_senders_must_be_told():
 def test_a_flood_must_leave_four_fifths_of_the_capacity():
     calm = played(*seconds(4))
     flood = [
-        (2, played(*seconds(4, good=90, shed=110)), calm),
-        (4, played(*seconds(4, good=79, shed=321)), calm),
+        Flood(2, played(*seconds(4, good=90, shed=110)), 4.0, calm),
+        Flood(4, played(*seconds(4, good=79, shed=321)), 4.0, calm),
     ]
 
-    assert missed(flood_goals(Flooded(10, 100.0, calm, flood))) == [
+    assert missed(flood_goals(Flooded(10, 100.0, 9_000.0, calm, flood))) == [
         "flood x4: good answers over capacity"
     ]
 
@@ -79,7 +79,7 @@ def test_a_flood_that_its_client_could_not_send_is_not_judged():
     calm = played(*seconds(4))
     late = Played(seconds(4, good=0, wrong=400), 0.0, 0.0, 900.0, 1.0, 5.0)
 
-    found = flood_goals(Flooded(10, 100.0, calm, [(4, late, calm)]))
+    found = flood_goals(Flooded(10, 100.0, 9_000.0, calm, [Flood(4, late, 4.0, calm)]))
 
     assert missed(found) == []
     assert any("not judged" in goal.name and goal.measured == 900.0 for goal in found)
