@@ -48,6 +48,9 @@ _STEADY_SHARE: Final = 1 / 12
 """Of the generator's own limit: ten times as many are then still within it."""
 _FLOOD_CONNECTIONS: Final = 4_000
 _CAPACITY_CONNECTIONS: Final = 64
+_SLOW_SECONDS: Final = 15
+"""By then a server has lost patience with slow clients."""
+_LIMIT_SECONDS: Final = 8
 _FILES: Final = 16_384
 _SOAK_SECONDS: Final = 600
 _GROWTH_MB: Final = 1.0
@@ -71,8 +74,8 @@ class Stage:
         idle, writers, readers = scenario.crowd
         host, port = _address(self._ring.url)
         crowd = CrowdSpec(
-            host=host, port=port, seconds=scenario.seconds, idle=idle, slow_writers=writers,
-            slow_readers=readers,
+            host=host, port=port, seconds=max(scenario.seconds, _SLOW_SECONDS), idle=idle,
+            slow_writers=writers, slow_readers=readers,
         )  # fmt: skip
         with client("load.crowd", crowd, self._folder) as finished:
             played = self._shoppers(scenario, rate)
@@ -202,7 +205,7 @@ def _shopped(
             install(folder / "ring", products=scale.products, seed=1)
             ring = stack.enter_context(running_ring(folder / "ring"))
         stage = Stage(ring, folder, scale.products, keys=not url)
-        limit = stage.generator_limit(scale.burst / 4)
+        limit = stage.generator_limit(_LIMIT_SECONDS)
         reached = limit.total("offered") / max(limit.ended, 1e-9)
         rate = max(1.0, reached * _STEADY_SHARE)
         watch = Watch(ring)

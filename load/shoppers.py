@@ -21,7 +21,7 @@ from typing import Any, Final
 import msgspec
 
 from load.errors import LoadError
-from load.traffic import Outcome, Tally
+from load.traffic import Outcome, Played, Tally
 
 USERS: Final = 200
 """Locust's users: so many requests can be under way at once."""
@@ -100,6 +100,7 @@ class Shop:
         self.tally = Tally()
         self.random = random.Random(spec.seed)  # noqa: S311 - no secret
         self.started = time.monotonic() + _SPAWNED_SECONDS
+        self.spent = time.process_time()
         self.left = 0
         self._next = 0
 
@@ -271,7 +272,7 @@ def _is_taken(status: int, answer: Any) -> bool:  # noqa: ANN401 - decoded JSON
     )
 
 
-def play(spec: Spec) -> Tally:
+def play(spec: Spec) -> Played:
     """Let the shoppers come; return what became of them."""
     # Here and not above: it changes the standard library of the process that imports it.
     import gevent
@@ -301,9 +302,10 @@ def play(spec: Spec) -> Tally:
     end = spec.seconds + PATIENCE_SECONDS + _LAST_SECONDS
     while shop.left < USERS and shop.now() < end:
         gevent.sleep(0.1)
+    share = (time.process_time() - shop.spent) / (shop.now() + _SPAWNED_SECONDS)
     gevent.sleep(_LAST_SECONDS)
     runner.quit()
-    return shop.tally
+    return shop.tally.played(seconds=round(spec.seconds), cpu_share=share)
 
 
 def main(spec_file: Path, result: Path) -> None:
@@ -311,11 +313,7 @@ def main(spec_file: Path, result: Path) -> None:
     spec = msgspec.json.decode(spec_file.read_bytes(), type=Spec)
     if not spec.phases:
         raise LoadError("a spec needs a phase")
-    before, started = time.process_time(), time.monotonic()
-    tally = play(spec)
-    share = (time.process_time() - before) / (time.monotonic() - started)
-    played = tally.played(seconds=round(spec.seconds), cpu_share=share)
-    result.write_bytes(msgspec.json.encode(played))
+    result.write_bytes(msgspec.json.encode(play(spec)))
 
 
 if __name__ == "__main__":
