@@ -16,8 +16,7 @@ import msgspec
 import structlog
 from rich.console import Console
 
-from tests.faults.suite import NAMES
-from tests.faults.suite.catalogue import title
+from tests.faults.suite import NAMES, TITLES
 from tests.faults.suite.finding import Finding
 from tests.faults.suite.play import play
 from tests.faults.suite.table import show
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     findings = []
     for name in names:
         folder = Path(tempfile.mkdtemp(prefix=f"quintet-{name}-"))
-        console.print(f"{name} {title(name)} ...", markup=False)
+        console.print(f"{name} {TITLES[name]} ...", markup=False)
         finding = play(name, seed=seed, folder=folder, long=not options.short)
         findings.append(finding)
         console.print(f"{name} {finding.verdict} after {finding.seconds:.0f} s", markup=False)

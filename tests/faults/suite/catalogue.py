@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from tests.faults.suite.finding import Finding
 from tests.faults.suite.load import Habits
 from tests.faults.suite.scene import Scene
 
@@ -38,27 +37,6 @@ class Fault:
 
 
 FAULTS: dict[str, Fault] = {}
-BESIDE: dict[str, str] = {
-    "F18": "anything at all over HTTP, from the OpenAPI document",
-    "F19": "replayed, forged, cross-user events; floods of clicks",
-}
-"""What is played without a ring of this suite, by name: `beside` says by whom."""
-_PLAYERS: dict[str, Callable[[int], Finding]] = {}
-
-
-def beside(name: str, play: Callable[[int], Finding]) -> None:
-    """Say who plays a fault that needs no ring of this suite: a function of the seed."""
-    _PLAYERS[name] = play
-
-
-def player(name: str) -> Callable[[int], Finding] | None:
-    """Return who plays a fault of `BESIDE`; None: nobody so far."""
-    return _PLAYERS.get(name)
-
-
-def title(name: str) -> str:
-    """Return what is done."""
-    return BESIDE.get(name) or FAULTS[name].title
 
 
 def fault(

@@ -6,7 +6,8 @@ import traceback
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.faults.suite.catalogue import BESIDE, FAULTS, Fault, player
+from tests.faults.suite.beside import BESIDE
+from tests.faults.suite.catalogue import FAULTS, Fault
 from tests.faults.suite.finding import Finding
 from tests.faults.suite.proxy import Proxy
 from tests.faults.suite.scene import Scene
@@ -26,12 +27,14 @@ def play(name: str, *, seed: int, folder: Path, long: bool) -> Finding:
         folder: for everything that is written; it is kept when the finding is red.
         long: False: a short form, for every test run.
     """
-    if name in BESIDE:
-        return _played_beside(name, seed)
-    fault, finding = FAULTS[name], Finding(fault=name, seed=seed)
+    finding = Finding(fault=name, seed=seed)
     started = time.monotonic()
     with ExitStack() as stack:
         try:
+            if name in BESIDE:
+                BESIDE[name].play(finding, folder, long)
+                return finding
+            fault = FAULTS[name]
             missing = missing_parts(fault)
             if missing:
                 finding.skipped = f"not installed: {', '.join(missing)}"
@@ -54,13 +57,6 @@ def play(name: str, *, seed: int, folder: Path, long: bool) -> Finding:
         finally:
             finding.seconds = time.monotonic() - started
     return finding
-
-
-def _played_beside(name: str, seed: int) -> Finding:
-    played = player(name)
-    if played is None:
-        return Finding(fault=name, seed=seed, skipped="nobody plays it here")
-    return played(seed)
 
 
 class NotPlayed(Exception):

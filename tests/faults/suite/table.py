@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.suite.catalogue import title
+from tests.faults.suite import TITLES
 from tests.faults.suite.finding import Finding
 
 _COLOURS = {"green": "green", "red": "bold red", "not played": "yellow"}
@@ -23,7 +23,7 @@ def show(findings: Sequence[Finding], *, console: Console | None = None) -> None
     for each in findings:
         colour = _COLOURS[each.verdict]
         table.add_row(
-            each.fault, title(each.fault), str(each.banners), str(each.events),
+            each.fault, TITLES[each.fault], str(each.banners), str(each.events),
             str(each.lost), str(each.doubled), _number(each.recovery_seconds, 1),
             f"{_number(each.p99_ms, 0)} ({_number(each.calm_p99_ms, 0)})",
             f"{each.seconds:.0f}", f"[{colour}]{each.verdict}[/]",
