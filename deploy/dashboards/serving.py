@@ -43,14 +43,15 @@ _SHOPPERS: Final = Row(
             ),
         ),
         Panel(
-            "Shed requests",
-            "Answers 503 with Retry-After, all routes: callers send them again. They come while "
-            "the log is away, or more comes than it takes.",
+            "Turned away",
+            "Requests answered 503 with Retry-After, and connections cut, before they cost "
+            "anything, by reason; and 503s of the routes themselves. Callers send them again.",
             "reqps",
             (
+                Query(or_zero(rate("service_shed_total", "reason"), rate(_REQUESTS)), "{{reason}}"),
                 Query(
                     or_zero(rate(_REQUESTS + '{code="503"}', "route"), rate(_REQUESTS)),
-                    "{{route}}",
+                    "503 {{route}}",
                 ),
             ),
         ),
@@ -141,6 +142,24 @@ _PARTS: Final = Row(
             high=0.5,
         ),
         Panel(
+            "The spool",
+            "Messages that wait on the servers' own disks while Kafka is away, and how fast they "
+            "drain. A refusal: the spool or its disk is full, callers get 503.",
+            "short",
+            (
+                Query("sum(service_spool_records)", "waiting"),
+                Query(rate("service_spool_drained_total"), "drained a second"),
+                Query(rate("service_spool_refusals_total"), "refused a second"),
+            ),
+        ),
+        Panel(
+            "Size of the spool",
+            "By server; the limit is the setting QUINTET_SPOOL_BYTES. Not 0 while Kafka answers: "
+            "alert LogSpooling.",
+            "bytes",
+            (Query("service_spool_bytes", "{{instance}} {{worker}}"),),
+        ),
+        Panel(
             "History away",
             "breaker: 1 while the store (Redis) is left alone because it failed again and again. "
             "Banners go on without what shoppers bought.",
@@ -160,8 +179,8 @@ SERVING: Final = Board(
     "does the policy choose them. Third: is it the log or the history that fails.",
     (
         "ServingErrorsBurnFast", "ServingErrorsBurnSlow", "ServingLatencyBurnFast",
-        "ServingLatencyBurnSlow", "FallbackBanners", "RecommendationsDropped", "LogAway",
-        "HistoryAway", "SnapshotsRejected",
+        "ServingLatencyBurnSlow", "FallbackBanners", "RecommendationsDropped", "SheddingLoad",
+        "LogAway", "LogSpooling", "SpoolFull", "HistoryAway", "SnapshotsRejected",
     ),
     (_SHOPPERS, _BANNERS, _PARTS),
 )  # fmt: skip
