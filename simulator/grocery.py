@@ -6,6 +6,7 @@ Dimensions: N products, O orders, L lines.
 from dataclasses import dataclass, fields
 from importlib import resources
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -78,14 +79,17 @@ def read_grocery(parity: Parity, *, products: int, cache: Path | None) -> Grocer
     """
     kept = None if cache is None else cache / f"grocery-{_LAYOUT}-{parity}-{products}.npz"
     if kept is not None and kept.exists():
-        with np.load(kept, allow_pickle=False) as arrays:
-            return Grocery(**{field.name: arrays[field.name] for field in fields(Grocery)})
+        with np.load(kept, allow_pickle=False) as found:
+            return Grocery(**{field.name: found[field.name] for field in fields(Grocery)})
     grocery = _arrays(*_tables(parity), products)
     if kept is not None:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        draft = kept.with_suffix(".tmp.npz")
-        np.savez_compressed(draft, **{f.name: getattr(grocery, f.name) for f in fields(Grocery)})
-        draft.replace(kept)
+        # In a folder of its own: other processes may be writing the same file.
+        with TemporaryDirectory(dir=kept.parent) as own:
+            draft = Path(own) / kept.name
+            arrays = {field.name: getattr(grocery, field.name) for field in fields(Grocery)}
+            np.savez_compressed(draft, **arrays)
+            draft.replace(kept)
     return grocery
 
 
