@@ -1,9 +1,9 @@
 """A frozen little probe of a snapshot: before weights serve, they answer questions once.
 
 Digests and finite numbers do not show that scores are finite: large weights multiply. So the
-reference scores a few products, among them those with the largest weights, in frozen contexts.
-What products add to each other's scores, once placed, is held to the same range. A policy that
-prefers nothing is refused too: whatever made it, nobody learns from what it shows.
+reference scores a few products, among them those with the largest weights, in frozen contexts. A
+policy that prefers nothing is refused too, and one that can show a single product alone: whatever
+made them, nobody learns from what they show.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,8 +27,13 @@ _UNKNOWN: Final = 4
 """Products probed that the weights do not know."""
 _LARGEST_SCORE: Final = 1e6
 """Beyond, float32 cannot tell scores apart that differ by less than a tenth of a nat."""
+_COUNTS: Final = {"popularity", "value_precision"}
+"""They grow with what was seen, and add to no score."""
 _LEAST_SPREAD: Final = 1e-6
 """A policy whose scores differ by less, in every context, draws banners blindly."""
+_LONGEST_LEAD: Final = 60.0
+"""Nats between the first score and the second. In simulated shops of 12 to 1,000 products no
+learned policy led by more than 14 in every context; at 60 another product has 1 chance in 1e26."""
 _FEWEST: Final = 10
 """With fewer products than two banners hold there is nothing to prefer."""
 
@@ -40,13 +45,13 @@ def probe(weights: Weights) -> None:
         weights: the tensors of a snapshot, of the right shapes.
 
     Raises:
-        SnapshotRejected: probabilities are not finite or do not sum to one, scores are beyond 1e6,
-            or all products are equal in every context.
+        SnapshotRejected: a weight or a score is not finite or beyond 1e6, all products are equal in
+            every context, or one is far ahead in every context.
     """
-    if not np.abs(weights["value_pairs"]).max(initial=0.0) <= _LARGEST_SCORE:
-        raise SnapshotRejected(
-            f"canary: a pair's lift is not finite or beyond {_LARGEST_SCORE:.0e}"
-        )
+    for name in weights.keys() - _COUNTS:
+        tensor = weights[name]
+        if tensor.dtype.kind == "f" and not np.abs(tensor).max(initial=0.0) <= _LARGEST_SCORE:
+            raise SnapshotRejected(f"canary: {name} is not finite or beyond {_LARGEST_SCORE:.0e}")
     small = _cut(weights, _rows(weights))
     features = _features(len(small["context_rows"]) + _UNKNOWN)
     with np.errstate(all="ignore"):
@@ -64,15 +69,17 @@ def probe(weights: Weights) -> None:
 def _check(scores: npt.NDArray[np.float64]) -> None:
     if not np.isfinite(scores).all() or np.abs(scores).max(initial=0.0) > _LARGEST_SCORE:
         raise SnapshotRejected(f"canary: a score is not finite or beyond {_LARGEST_SCORE:.0e}")
-    chosen = np.exp((scores - scores.max()).astype(np.float32))
-    probabilities = chosen / chosen.sum()
-    if not abs(float(probabilities.sum()) - 1.0) < 1e-4:
-        raise SnapshotRejected("canary: probabilities do not sum to one")
 
 
 def _check_preferences(asked: Sequence[npt.NDArray[np.float64]]) -> None:
     if all(np.ptp(scores) < _LEAST_SPREAD for scores in asked):
         raise SnapshotRejected("canary: no product is preferred to another, in no context")
+    lead = min(float(np.subtract(*np.sort(scores)[:-3:-1])) for scores in asked)
+    if lead > _LONGEST_LEAD:
+        raise SnapshotRejected(
+            f"canary: one product is {lead:.0f} nats ahead of all others in every context, so that "
+            "nothing else is ever shown"
+        )
 
 
 def _rows(weights: Weights) -> npt.NDArray[np.int64]:

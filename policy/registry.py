@@ -284,9 +284,14 @@ class Registry:
 
     def _place(self, manifest: Manifest, content: bytes) -> None:
         temporary = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=self._snapshots))
-        temporary.chmod(0o755)
-        write_snapshot(temporary, manifest, content)
-        temporary.rename(self._folder(manifest.version))
+        try:
+            temporary.chmod(0o755)
+            write_snapshot(temporary, manifest, content)
+            temporary.rename(self._folder(manifest.version))
+        except BaseException:
+            # On a disk that is nearly full every further try would leave as much behind.
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
         sync_folder(self._snapshots)
 
     def _sound_before(self, live: Live) -> tuple[Manifest, tuple[int, ...]]:

@@ -11,7 +11,6 @@ from policy.registry import Registry
 from policy.serving import ServingPolicy
 from schemas.policies import Live, Manifest
 from service.behaviour import Loaded
-from service.collapse import check_leap
 from service.errors import CatalogueBehind
 
 log = structlog.get_logger(__name__)
@@ -129,8 +128,6 @@ class Weights:
                 raise CatalogueBehind(f"version {version} knows more products than we do")
             policy = ServingPolicy.compile(snapshot.weights, features, version=version)
             policy.warm_up()
-            if self.live is not None:
-                check_leap(policy, self.live.loaded.policy)
         except (SnapshotUnreadable, OSError) as problem:
             self._say_once("snapshot_unreadable", problem)
             self._missed = True

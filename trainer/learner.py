@@ -312,7 +312,7 @@ class Learner:
         }
 
     def restore(self, state: State) -> None:
-        """Continue where `state` was taken, over the same number of products."""
+        """Continue where `state` was taken, over as many products or fewer."""
 
         def part(prefix: str) -> State:
             size = len(prefix)
@@ -324,6 +324,7 @@ class Learner:
         self._optimiser.load(part("moments/"))
         self._baseline.sums = state["baseline"].copy()
         self._model.restore(part("model/"))
+        self._model.grow(self.products)
         self._pending = [
             read_example(reward, self.products) for reward in unpack_records(state["pending"])
         ]

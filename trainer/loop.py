@@ -9,7 +9,7 @@ The order after each batch, the same wherever it is told:
 A crash between any two of them reads the batch again from the checkpoint before, makes the same
 bits, and does the rest. Where the live version is neither the trainer's own last nor the one it was
 about to promote (a rollback, a new foundation), training goes on from what is live, with fresh
-moments.
+moments; where that could not serve, training goes on as it was, and its next version replaces it.
 """
 
 import logging
@@ -25,7 +25,14 @@ import msgspec
 import structlog
 from prometheus_client import CollectorRegistry
 
-from policy.errors import PolicyError, RegistryHeld, SnapshotRejected, VersionTaken
+from policy.errors import (
+    PolicyError,
+    RegistryHeld,
+    SnapshotRejected,
+    SnapshotUnknown,
+    SnapshotUnreadable,
+    VersionTaken,
+)
 from policy.registry import Registry
 from schemas import codec
 from schemas.errors import SchemaError
@@ -181,8 +188,7 @@ class Trainer:
         """Learn from the open batch, which ends before `offset`, and make the effects known."""
         started = time.monotonic()
         live = self._registry.live()
-        if live is not None and not self._is_ours(live, work.progress):
-            self._go_on_from(live, work)
+        if live is not None and self._follow(live, work):
             self._save(work, work.progress)  # a refused batch goes back to here, not before
         if self._catalogue.current.version > work.progress.catalogue_version:
             work.learner.grow(self._catalogue.current.features)
@@ -327,14 +333,32 @@ class Trainer:
             most_banners=self.settings.learner.batch_banners,
         )
         work = _Work(consumer, learner, progress, seen, batch)
-        if not self._is_ours(live, progress):
-            self._go_on_from(live, work)
+        self._follow(live, work)
         if checkpoint is None:
             self._save(work, msgspec.structs.replace(work.progress, number=1))
         first = self._log.start_offsets(REWARDS.name).get(_REWARDS, 0)
         consumer.seek(_REWARDS, max(work.progress.offset, first))
         log.info("training_starts", offset=work.progress.offset, parent=work.progress.parent)
         return work
+
+    def _follow(self, live: Live, work: _Work) -> bool:
+        """Go on from what somebody else made live; False: what is live is ours, or cannot serve.
+
+        What cannot serve is replaced by the next promotion; under a hold nothing would replace it.
+
+        Raises:
+            PolicyError: it cannot serve and the registry holds, or the disk does not give it.
+        """
+        try:
+            if self._is_ours(live, work.progress):
+                return False
+            self._go_on_from(live, work)
+        except (SnapshotRejected, SnapshotUnknown) as problem:
+            if live.hold or isinstance(problem, SnapshotUnreadable):
+                raise
+            log.warning("live_cannot_serve", version=live.version, reason=str(problem))
+            return False
+        return True
 
     def _is_ours(self, live: Live, progress: Progress) -> bool:
         """Return whether what is live is what the trainer made live, or was about to."""

@@ -367,3 +367,18 @@ def test_a_damaged_pointer_is_made_anew_by_a_rollback_that_names_its_version(
 
     assert (rolled_back.version, rolled_back.hold) == (2, True)
     assert registry.live() == rolled_back
+
+
+def test_a_snapshot_that_could_not_be_written_leaves_nothing_behind(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path, *_: object) -> None:
+        (folder / "weights.safetensors").write_bytes(b"half of it")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("policy.registry.write_snapshot", full)
+    for _ in range(3):
+        with pytest.raises(OSError, match="No space left"):
+            registry.publish_foundation(weights_of(4), catalogue_version=0)
+
+    assert list((tmp_path / "snapshots").iterdir()) == []

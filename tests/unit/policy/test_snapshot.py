@@ -176,6 +176,14 @@ def _huge_lift(weights: Weights) -> None:
     weights["value_pairs"][127, 0] = 3e38
 
 
+def _huge_unprobed(weights: Weights) -> None:
+    weights["value_bias"][-1] = -1e30
+
+
+def _collapsed(weights: Weights) -> None:
+    weights["bias_rows"][3] += 150
+
+
 def _indifferent(weights: Weights) -> None:
     for name in set(weights) - {"popularity", "sharpness", "neighbour_rows"}:
         weights[name] = np.zeros_like(weights[name])
@@ -194,7 +202,9 @@ FAULTS = [
     (_negative_share, "range: neighbour_weights"),
     (_flat, "range: sharpness"),
     (_huge, "canary"),
-    (_huge_lift, "canary: a pair's lift"),
+    (_huge_lift, "canary: value_pairs"),
+    (_huge_unprobed, "canary: value_bias"),
+    (_collapsed, "canary: one product is .* nats ahead"),
     (_indifferent, "canary: no product is preferred"),
 ]
 faults = pytest.mark.parametrize(

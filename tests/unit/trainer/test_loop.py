@@ -415,6 +415,50 @@ def test_weights_that_could_not_serve_are_refused_and_learning_goes_on_from_befo
     assert ring.registry.load(3).manifest.rewards_offset == 3 * BATCH
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_what_was_made_live_and_cannot_serve_is_replaced_by_the_next_version(
+    ring: Ring, shop: Any, restarted: bool
+) -> None:
+    trainer = ring.trainer()
+    ring.reward(*shop.rewards(BATCH, points=good))
+    drain(trainer)
+    ring.registry.publish_foundation(shop.weights, catalogue_version=shop.size)
+    ring.registry.promote(3, reason="by hand")
+    file = ring.root / "registry" / "snapshots" / "00000003" / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    if restarted:
+        trainer.close()
+        trainer = ring.trainer()
+
+    ring.reward(*shop.rewards(BATCH, seed=1, points=good))
+    drain(trainer)
+
+    assert ring.live().version == 4
+    assert ring.registry.load(4).manifest.parent == 2
+
+
+def test_after_a_refused_batch_that_brought_new_products_learning_goes_on_with_them(
+    ring: Ring, shop: Any
+) -> None:
+    trainer = ring.trainer()
+    ring.reward(*shop.rewards(BATCH, points=good))
+    drain(trainer)
+    assert trainer._work is not None
+    trainer._work.learner._policy.user_bias.data += 1e9
+    upsert = ProductUpserted(product=Product(product_id="new", title="new thing"))
+    ring.log.append(PRODUCTS.name, [Message(None, codec.encode(upsert))])
+
+    newer = shop.size + 1
+    for seed in (1, 2):
+        rewards = shop.rewards(BATCH, seed=seed, points=good)
+        ring.reward(*(msgspec.structs.replace(one, catalogue_version=newer) for one in rewards))
+        drain(trainer)
+
+    assert value(trainer.metrics.batches, outcome="refused") == 1
+    assert ring.registry.load(ring.live().version).manifest.products == newer
+    assert len(trainer._work.learner._model._parts[0].bias) == newer
+
+
 def test_promise_3_a_killed_trainer_continues_to_the_same_weights(
     ring_of: Callable[[str], Ring], shop: Any
 ) -> None:
