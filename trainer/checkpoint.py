@@ -50,6 +50,14 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     progress: Progress
     tensors: dict[str, npt.NDArray[Any]]
 
+    def part(self, prefix: str) -> dict[str, npt.NDArray[Any]]:
+        """Return the tensors whose names begin so, without the prefix."""
+        return {
+            name.removeprefix(prefix): value
+            for name, value in self.tensors.items()
+            if name.startswith(prefix)
+        }
+
 
 def _checksum(tensors: Tensors) -> str:
     total = 0

@@ -173,3 +173,9 @@ def batch_of(examples: Sequence[Example], policy: TorchPolicy) -> Batch:
         is_settlement=np.array([example.reward.revision == 0 for example in examples]),
         has_position=has_position,
     )
+
+
+def causes_ms(examples: Sequence[Example]) -> tuple[int, ...]:
+    """Return the append times of the events that examples teach."""
+    causes = (example.reward.caused_at_ms for example in examples)
+    return tuple(cause for cause in causes if cause is not None)

@@ -44,7 +44,7 @@ from streams.topics import POLICIES, REWARDS
 from trainer.catalogue import FollowedCatalogue
 from trainer.checkpoint import CheckpointFolder, Progress
 from trainer.errors import RewardNotUsable
-from trainer.examples import Example, read_example
+from trainer.examples import Example, causes_ms, read_example
 from trainer.learner import Learner
 from trainer.metrics import TrainerMetrics
 from trainer.open_batch import OpenBatch, Seen
@@ -239,7 +239,7 @@ class Trainer:
         except RegistryHeld:
             log.info("promotion_held", version=version)
         self._crash_point("promoted")
-        self._announce(version, _causes_ms(examples), promoted=outcome == "promoted")
+        self._announce(version, causes_ms(examples), promoted=outcome == "promoted")
         self._crash_point("announced")
         if version % _VERSIONS_PER_PRUNING == 0:
             self._registry.prune()
@@ -265,7 +265,7 @@ class Trainer:
             updates=learner.updates,
             banners=learner.banners,
             rewards_offset=progress.offset,
-            learned_events_ms=_causes_ms(examples),
+            learned_events_ms=causes_ms(examples),
             health=health,
         )
         try:
@@ -317,13 +317,8 @@ class Trainer:
             seen = Seen(checkpoint.tensors["seen"])
             catalogue = self._catalogue.reach(progress.catalogue_version)
             foundation = self._registry.load(progress.foundation).weights
-            prefix = "weights/"
-            weights = {
-                name.removeprefix(prefix): value
-                for name, value in checkpoint.tensors.items()
-                if name.startswith(prefix)
-            }
-            learner = Learner(weights, foundation, catalogue.features, self.settings.learner)
+            kept = checkpoint.part("weights/")
+            learner = Learner(kept, foundation, catalogue.features, self.settings.learner)
             learner.restore(checkpoint.tensors)
         consumer = self._log.consumer([REWARDS.name], group=None)
         batch = OpenBatch(
@@ -403,9 +398,3 @@ def _tell(examples: Sequence[Example], progress: Progress, outcome: str) -> None
     if log.is_enabled_for(logging.DEBUG):
         ids = [example.reward.recommendation_id for example in examples]
         said.debug("banners_learned", recommendation_ids=ids)
-
-
-def _causes_ms(examples: Sequence[Example]) -> tuple[int, ...]:
-    """Return the append times of the events that a batch learns from."""
-    causes = (example.reward.caused_at_ms for example in examples)
-    return tuple(cause for cause in causes if cause is not None)
