@@ -14,6 +14,8 @@ from cli.settings import described
 
 ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
+HAPROXY = (ROOT / "deploy" / "haproxy.cfg").read_text()
+PUBLIC = re.search(r"^frontend public\n(?:[ #].*\n)+", HAPROXY, re.MULTILINE)[0]  # type: ignore[index]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(COMPOSE)["services"]
 QUINTET = {name: told for name, told in SERVICES.items() if told["image"].startswith("quintet-")}
@@ -46,6 +48,16 @@ def test_nothing_is_published_beyond_this_machine_by_itself() -> None:
     ports = [port for told in SERVICES.values() for port in told.get("ports", ())]
     assert len(ports) == 4
     assert all(port.startswith("${RING_LISTEN:-127.0.0.1}:") for port in ports)
+
+
+def test_servers_count_by_the_address_that_the_proxy_saw_and_nobody_else_reaches_them() -> None:
+    servers = [told for name, told in SERVICES.items() if name.startswith("server-")]
+
+    assert "    http-request set-header X-Forwarded-For %[src]\n" in PUBLIC
+    assert len(servers) == len(re.findall(r"^    server ", HAPROXY, re.MULTILINE)) == 2
+    for told in servers:
+        assert told["environment"]["QUINTET_TRUSTED_PROXIES"] == "*"
+        assert "ports" not in told
 
 
 def test_secrets_have_no_default_and_are_all_drawn_once() -> None:
