@@ -45,9 +45,15 @@ def test_the_file_is_valid_for_both_kinds_of_compose() -> None:
 
 
 def test_nothing_is_published_beyond_this_machine_by_itself() -> None:
-    ports = [port for told in SERVICES.values() for port in told.get("ports", ())]
-    assert len(ports) == 4
-    assert all(port.startswith("${RING_LISTEN:-127.0.0.1}:") for port in ports)
+    ports = {name: told["ports"] for name, told in SERVICES.items() if "ports" in told}
+    assert set(ports) == {"proxy", "console", "prometheus", "grafana"}
+    for name, (port,) in ports.items():
+        variable = "RING_LISTEN" if name == "proxy" else "RING_INSIDE_LISTEN"
+        assert port.startswith(f"${{{variable}:-127.0.0.1}}:")
+
+
+def test_the_proxy_keeps_metrics_inside_however_their_path_is_written() -> None:
+    assert "    http-request return status 404 if { path,url_dec /metrics }\n" in PUBLIC
 
 
 def test_servers_count_by_the_address_that_the_proxy_saw_and_nobody_else_reaches_them() -> None:

@@ -93,8 +93,9 @@ def check_address(stack: Stack) -> str:
     for key, wanted in (("NO_KEY", 401), ("RING_OPERATE_KEY", 200), ("RING_BROWSER_KEY", 200)):
         status = stack.recommend(key).status
         _hold(status == wanted, f"/recommend with {key}: {status}, not {wanted}")
-    status = http(stack.url("RING_PORT", "/metrics")).status
-    _hold(status == 404, f"/metrics through the proxy: {status}, not 404")
+    for path in ("/metrics", "/%6detrics"):
+        status = http(stack.url("RING_PORT", path)).status
+        _hold(status == 404, f"{path} through the proxy: {status}, not 404")
     status = http(stack.url("RING_CONSOLE_PORT", "/")).status
     _hold(status == 200, f"the console's page: {status}")
     return "200 with a key, 401 without, no metrics outside, the console's page"
