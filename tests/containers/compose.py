@@ -118,6 +118,10 @@ class Compose:
         health = self.inspect(service)["State"].get("Health")
         return bool(health and health["Status"] == "healthy")
 
+    def restart(self, service: str) -> None:
+        """End a service's container, within its grace period, and start it again."""
+        command("docker", "restart", "--time", "30", self.container(service))
+
     def inside(self, service: str, *words: str, check: bool = True) -> str:
         """Run a command inside a service's container."""
         return command("docker", "exec", self.container(service), *words, check=check)
