@@ -6,6 +6,7 @@ of `inbox`, together; so a record that comes again was not taken before.
 """
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -55,6 +56,7 @@ class Inbox:
         self._clock = clock
         self._metrics = metrics
         self._consumer: Consumer | None = None
+        self._buried: Counter[str] = Counter()
 
     def step(self, *, max_records: int = 500, timeout_seconds: float = 0.0) -> int:
         """Take in the next records; return how many.
@@ -68,8 +70,10 @@ class Inbox:
                 self._consumer = self._log.consumer([_INBOX], group=GROUP)
             records = self._consumer.poll(max_records=max_records, timeout_seconds=timeout_seconds)
             if records:
+                self._buried.clear()
                 outputs = [output for record in records for output in self._outputs(record)]
                 self._consumer.commit(_next_offsets(records), outputs=outputs)
+                self._metrics.buried(self._buried)
         except LogError:
             self.close()
             raise
@@ -98,27 +102,30 @@ class Inbox:
             self._consumer = None
 
     def _outputs(self, record: Record) -> list[Output]:
-        if record.value is None or len(record.value) > BODY_BYTES:
-            return [self._dead(record, record.value or b"", "empty, or larger than 2 MB")]
+        if record.value is None:
+            return [self._dead(record, b"", "tombstone", "empty")]
+        if len(record.value) > BODY_BYTES:
+            return [self._dead(record, record.value, "too_large", "larger than 2 MB")]
         try:
             raws = _events_of(record.value)
         except ServiceError as fault:
-            return [self._dead(record, record.value, str(fault))]
+            return [self._dead(record, record.value, "unreadable", str(fault))]
         return [output for raw in raws for output in self._judged(record, raw)]
 
     def _judged(self, record: Record, raw: bytes) -> list[Output]:
         event = bodies.read_event(raw)
         if isinstance(event, bodies.Unreadable):
             self._metrics.events.labels("unreadable", "invalid").inc()
-            return [self._dead(record, raw, event.reason)]
+            return [self._dead(record, raw, "unreadable", event.reason)]
         verdict = self._intake.judge(event, intake.SERVER, self._rows(), self._clock())
         self._metrics.events.labels(event.type, verdict.outcome).inc()
         if not verdict.messages:
-            return [self._dead(record, raw, f"{verdict.outcome}: {verdict.reason}")]
+            why = f"{verdict.outcome}: {verdict.reason}"
+            return [self._dead(record, raw, "refused", why)]
         return [Output(_EVENTS, message.key, message.value) for message in verdict.messages]
 
-    @staticmethod
-    def _dead(record: Record, value: bytes, reason: str) -> Output:
+    def _dead(self, record: Record, value: bytes, kind: str, reason: str) -> Output:
+        self._buried[kind] += 1
         if len(value) > _KEPT_BYTES:
             reason = f"{reason} (only the first {_KEPT_BYTES} bytes are kept)"
         letter = DeadLetter(

@@ -1,5 +1,6 @@
 """What the service counts: names are a promise to dashboards, ids are never labels."""
 
+from collections.abc import Mapping
 from itertools import product
 from typing import Final, get_args
 
@@ -9,6 +10,8 @@ from schemas.requests import EventType, Outcome
 
 UNREADABLE: Final = "unreadable"
 """Type of an event that could not be read."""
+BURIED: Final = ("tombstone", "too_large", "unreadable", "refused")
+"""Why the inbox does not take something: the last is what it can read and intake refuses."""
 _REQUEST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _FRESHNESS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
@@ -55,6 +58,12 @@ class Metrics:
             "service_events_total",
             "Events reported over HTTP and the inbox, by type and outcome.",
             ("type", "outcome"),
+            registry=registry,
+        )
+        self.dead_letters = Counter(
+            "service_dead_letters_total",
+            "Records and events of the inbox that were not taken and wait in events.dead, by reason.",
+            ("reason",),
             registry=registry,
         )
         self.dropped = Counter(
@@ -129,6 +138,8 @@ class Metrics:
         )
         for labels in product((*get_args(EventType), UNREADABLE), get_args(Outcome)):
             self.events.labels(*labels)
+        for reason in BURIED:
+            self.dead_letters.labels(reason)
         for result in ("swapped", "rejected"):
             self.swaps.labels(result)
         self._recommended: dict[tuple[str, str], Counter] = {}
@@ -149,6 +160,11 @@ class Metrics:
         if child is None:
             child = self._recommended[source, arm] = self.recommendations.labels(source, arm)
         child.inc()
+
+    def buried(self, reasons: Mapping[str, int]) -> None:
+        """Count what a commit put into `events.dead`: how often, by reason (of `BURIED`)."""
+        for reason, count in reasons.items():
+            self.dead_letters.labels(reason).inc(count)
 
     def requested(self, route: str, method: str, code: int, seconds: float) -> None:
         """Count one answered request; `route` is the template, never a path."""

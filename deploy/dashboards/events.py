@@ -91,11 +91,12 @@ _AGGREGATOR: Final = Row(
         ),
         Panel(
             "Dead letters",
-            "Records that could not be read; they wait in events.dead for `quintet dead-letters "
+            "Records that could not be read, and what the inbox refused; they wait in events.dead for `quintet dead-letters "
             "list`. Always 0 in good days.",
             "cps",
             (
                 Query(rate("aggregate_dead_letters_total", "reason"), "{{reason}}"),
+                Query(rate("service_dead_letters_total", "reason"), "inbox: {{reason}}"),
                 Query(rate('train_records_total{outcome="unreadable"}'), "reward unreadable"),
             ),
             high=1e-9,

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry
 from schemas.codec import decode_dead_letter, decode_event, encode
 from service.inbox import Inbox
 from service.intake import Intake
-from service.metrics import Metrics
+from service.metrics import BURIED, Metrics
 from service.tokens import Tokens
 from streams.errors import Fenced, LogUnavailable
 from streams.port import Message
@@ -15,14 +15,28 @@ SECRET = b"s"
 
 
 @pytest.fixture
-def post(shop):
+def counted() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+def buried(counted: CollectorRegistry) -> dict[str, float]:
+    """Return the dead letters counted, by reason, without those that did not happen."""
+    values = {
+        reason: counted.get_sample_value("service_dead_letters_total", {"reason": reason})
+        for reason in BURIED
+    }
+    return {reason: value for reason, value in values.items() if value}
+
+
+@pytest.fixture
+def post(shop, counted):
     """Return a function that puts records into the inbox and takes them in."""
     inbox = Inbox(
         shop.log,
         Intake(SECRET, Tokens([SECRET], window_seconds=60)),
         rows=lambda: shop.service.behaviour.state.catalogue.row_of,
         clock=shop.clock,
-        metrics=Metrics(CollectorRegistry()),
+        metrics=Metrics(counted),
     )
 
     def send(*values: bytes | None) -> int:
@@ -87,6 +101,15 @@ def test_promise_7_what_cannot_be_read_is_a_dead_letter_and_blocks_nothing(
     assert [fact.event_id for fact in shop.facts()] == ["after"]
 
 
+def test_every_dead_letter_is_counted_by_reason(shop, post, event, counted):
+    refused = POISON["cross-user"]
+
+    post(None, POISON["5 MB"], b"[", POISON["a number"], b"[" + encode(event()) + b",7]", refused)
+
+    assert buried(counted) == {"tombstone": 1, "too_large": 1, "unreadable": 3, "refused": 1}
+    assert len(dead(shop)) == 6
+
+
 def test_one_bad_event_of_a_list_is_a_dead_letter_of_its_own(shop, post, event):
     bad = encode(event(event_id="bad", type="view"))
 
@@ -126,7 +149,7 @@ class Losing:
         raise Fenced("another member")
 
 
-def test_a_lost_partition_or_log_is_tried_again_without_doubling(shop, event):
+def test_a_lost_partition_or_log_is_tried_again_without_doubling(shop, event, counted):
     stop = threading.Event()
     interrupted = Interrupted(shop.log)
     inbox = Inbox(
@@ -134,16 +157,17 @@ def test_a_lost_partition_or_log_is_tried_again_without_doubling(shop, event):
         Intake(SECRET, Tokens([SECRET], window_seconds=60)),
         rows=dict,
         clock=shop.clock,
-        metrics=Metrics(CollectorRegistry()),
+        metrics=Metrics(counted),
     )
-    shop.log.append("inbox", [Message(None, encode(event()))])
+    shop.log.append("inbox", [Message(None, encode(event())), Message(None, None)])
 
     with pytest.raises(Fenced):
         inbox.step()
     with pytest.raises(LogUnavailable):
         inbox.step()
-    assert inbox.step() == 1
+    assert inbox.step() == 2
     assert inbox.step() == 0
+    assert buried(counted) == {"tombstone": 1}
 
     stop.set()
     inbox.run(stop)
