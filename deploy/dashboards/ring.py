@@ -212,8 +212,8 @@ RING: Final = Board(
     "first that is 0 while its left neighbour is not is the place. *Serving*, *Events and rewards* "
     "and *Learning* then say why.",
     (
-        "ProcessDown", "RingNoRewards", "RingNoUpdates", "RingNoSwaps", "ServerBehind",
-        "FreshnessSlow", "ProcessRestartsOften", "DiskFilling", "PromotionHeld",
+        "ProcessDown", "ProcessMissing", "RingNoRewards", "RingNoUpdates", "RingNoSwaps",
+        "ServerBehind", "FreshnessSlow", "ProcessRestartsOften", "DiskFilling", "PromotionHeld",
     ),
     (_STATIONS, _STATE, _FLOW, _PROCESS),
 )  # fmt: skip

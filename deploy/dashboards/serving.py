@@ -19,9 +19,13 @@ _SHOPPERS: Final = Row(
         ),
         Panel(
             "Failed requests",
-            "Share of /recommend answered with a 5xx; promised: less than one in a thousand.",
+            "Share of /recommend answered with a 5xx, and for each request answered, how many were "
+            "turned away; promised: together less than one in a thousand.",
             "percentunit",
-            (Query(share(rate(f'{_REQUESTS}{{{_RECOMMEND},code=~"5.."}}'), _ALL), "5xx"),),
+            (
+                Query(share(rate(f'{_REQUESTS}{{{_RECOMMEND},code=~"5.."}}'), _ALL), "5xx"),
+                Query(share(rate('service_shed_total{reason="banners"}'), _ALL), "turned away"),
+            ),
             high=0.001,
         ),
         Panel(
