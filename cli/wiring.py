@@ -21,6 +21,7 @@ from projections.history.port import HistoryReader, HistoryStore
 from rewards.specification import RewardSpecification
 from schemas.errors import KeysNotReadable
 from schemas.keys import Keyring
+from streams.errors import LogError
 from streams.port import Log
 from streams.topics import TOPICS
 
@@ -114,13 +115,20 @@ def opened_log(
 def keep_trimmed(
     events: Log, settings: Settings, stop: threading.Event, *, every_seconds: float
 ) -> None:
-    """Drop what is older than the retention time, again and again; Kafka does that by itself."""
+    """Drop what is older than the retention time, again and again; Kafka does that by itself.
+
+    What the log refuses (its disk is full, somebody holds it) is dropped the next time.
+    """
     from streams.local import LocalLog
 
     while isinstance(events, LocalLog):
         for topic in TOPICS:
-            if not topic.kept:
+            if topic.kept:
+                continue
+            try:
                 events.trim(topic.name, now_ms() - retention_ms(settings))
+            except LogError as problem:
+                log.warning("retention_waits", topic=topic.name, problem=str(problem))
         if stop.wait(every_seconds):
             return
 
