@@ -42,7 +42,6 @@ def serve(
     Needs a foundation (`quintet pretrain`) to draw banners; without one it shows products in the
     catalogue's order and is not ready.
     """
-    wiring.require_loopback_or_keys(settings)
     _begin("serve", settings, parent_pid)
     if settings.workers > 1 and worker is None:
         _serve_workers(settings)
@@ -196,7 +195,6 @@ def console(settings: Settings, parent_pid: ParentPid = None) -> None:
     from cli.console_app import console_app
     from service import server
 
-    wiring.require_loopback_or_keys(settings)
     _begin("console", settings, parent_pid)
     _end_by_sigterm()
     listener = _listener(lambda: server.listening(settings.host, settings.console_port))
@@ -215,7 +213,8 @@ def _end_by_sigterm() -> None:
 
 
 def _begin(process: str, settings: Settings, parent_pid: int | None) -> None:
-    """Configure logs and mind the supervisor."""
+    """Refuse to be reached from elsewhere without keys, configure logs, mind the supervisor."""
+    wiring.require_loopback_or_keys(settings)
     configure_logs(settings.log_level, process=process)
     watch_parent(parent_pid)
     log.info("started", pid=os.getpid(), streams=settings.streams, history=settings.history)

@@ -18,6 +18,7 @@ import typer
 from cli import main as quintet
 from cli import options
 from cli.clock import now_ms
+from cli.commands import processes
 from cli.demo_marker import read_marker
 from cli.settings import Settings
 from cli.wiring import open_log, open_registry
@@ -198,6 +199,21 @@ def test_what_is_no_command_line_exits_2(call: Call, arguments: list[str]) -> No
     assert done.status == 2
     assert done.out == ""
     assert done.err != ""
+
+
+@pytest.mark.parametrize("command", ["serve", "aggregate", "train", "console"])
+def test_nothing_listens_beyond_loopback_without_keys_whatever_the_command(
+    call: Call, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    def begun(*_: object, **__: object) -> None:
+        raise AssertionError("it has begun")
+
+    monkeypatch.setattr(processes, "configure_logs", begun)
+
+    done = call(command, "--host", "0.0.0.0")
+
+    assert done.status == 2
+    assert "set QUINTET_API_KEYS, or listen on 127.0.0.1" in done.err
 
 
 def test_import_counts_what_it_took_and_names_what_it_refused(call: Call, tmp_path: Path) -> None:
