@@ -79,11 +79,18 @@ def after_exit(child: Child, now: float) -> float:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Starts children, restarts what dies, ends them all."""
+    """Starts children, restarts what dies, ends them all.
+
+    Attributes:
+        children: what is kept alive.
+        stop: ends `run` when it is set.
+        grace_seconds: a child that was asked to end has so long; one that supervises others needs
+            longer than it grants them.
+    """
 
     children: Sequence[Child]
     stop: threading.Event = field(default_factory=threading.Event)
-    grace_seconds: float = 10.0
+    grace_seconds: float = 30.0
 
     def step(self, now: float) -> None:
         """Look at every child once; start what is due."""

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 ParentPid = Annotated[int | None, typer.Option(hidden=True)]
 RETENTION_EVERY_SECONDS = 3_600.0
+WORKERS_GRACE_SECONDS = 20.0
+"""A worker lets slow clients finish, as long as uvicorn does, and then logs what it has answered."""
 
 
 def serve(
@@ -113,6 +115,7 @@ def _serve_workers(settings: Settings) -> None:
                 for number in range(settings.workers)
             ],
             stop=_stop_event(),
+            grace_seconds=WORKERS_GRACE_SECONDS,
         )
         supervisor.run()
 
