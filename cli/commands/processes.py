@@ -244,7 +244,6 @@ def _exposed(settings: Settings, process: str, metrics: "CollectorRegistry") -> 
 
     server, _ = start_http_server(settings.metrics_port, settings.host, metrics)
     log.info("metrics", port=server.server_port)
-    path = path_of(settings.data_dir, process)
     try:
         with described(path, target=_target(settings, server.server_port), job=process):
             yield

@@ -1,6 +1,15 @@
+import os
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from cli import process_file
+from cli.commands import processes
+from cli.commands.ring import children
+from cli.settings import Settings
 from cli.supervisor import Child, Supervisor, after_exit
+from service import server
 
 
 def test_delays_double_up_to_four_seconds_and_start_over_after_a_calm_life():
@@ -41,3 +50,50 @@ def test_ending_ends_every_child():
     supervisor.end()
 
     assert all(process is not None and process.poll() is not None for process in processes)
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What children would inherit."""
+    own = dict(os.environ)
+    monkeypatch.setattr(os, "environ", own)
+    return own
+
+
+def test_two_children_on_one_machine_are_not_given_one_metrics_port(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path, metrics_port=9090)  # type: ignore[call-arg]
+
+    names = [child.name for child in children(settings)]
+
+    assert {"aggregate", "train"} <= set(names)
+    assert environment["QUINTET_METRICS_PORT"] == "0"
+
+
+def test_workers_have_longer_to_end_than_slow_clients_and_their_supervisor_longer_than_they() -> (
+    None
+):
+    assert server._GRACE_SECONDS < processes.WORKERS_GRACE_SECONDS
+    assert processes.WORKERS_GRACE_SECONDS < Supervisor([]).grace_seconds
+
+
+def test_workers_at_any_free_port_say_which_it_is(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[process_file.ProcessFile | None] = []
+
+    class Looking(Supervisor):
+        def run(self) -> None:
+            assert self.grace_seconds == processes.WORKERS_GRACE_SECONDS
+            told.append(process_file.find(tmp_path, "serve"))
+
+    monkeypatch.setattr(processes, "Supervisor", Looking)
+    monkeypatch.setattr(processes, "_stop_event", lambda: None)
+    given: dict[str, Any] = {"data_dir": tmp_path, "port": 0, "workers": 2}
+
+    processes._serve_workers(Settings(_env_file=None, **given))  # type: ignore[call-arg]
+
+    assert told[0] is not None
+    assert int(told[0].targets[0].rpartition(":")[2]) > 0
+    assert told[0].labels["instance"] == "serve-" + told[0].targets[0].rpartition(":")[2]
