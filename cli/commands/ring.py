@@ -62,6 +62,11 @@ def run(
         raise BadUsage("there is no policy yet: run `quintet import` and `quintet pretrain` first")
     for port in (settings.port, settings.console_port):
         wiring.require_free(settings.host, port)
+    if settings.metrics_port:
+        output.say(
+            "QUINTET_METRICS_PORT is not used here: aggregator and trainer show their metrics at "
+            f"free ports, see {settings.data_dir / 'processes'}"
+        )
     supervisor = Supervisor(children(settings))
     stop_on_signals(supervisor.stop)
     output.say(
@@ -74,10 +79,14 @@ def run(
 
 
 def children(settings: Settings, *, logs: Path | None = None, console: bool = True) -> list[Child]:
-    """Return the ring's processes as children of this one, with its settings as environment."""
+    """Return the ring's processes as children of this one, with its settings as environment.
+
+    Aggregator and trainer share this machine, so neither can have the port of QUINTET_METRICS_PORT.
+    """
     place = zlib.crc32(str(settings.data_dir.absolute()).encode())
-    member = settings.member or f"run-{place:08x}"
-    os.environ.update(settings.model_copy(update={"member": member}).as_environment())
+    member = settings.member or (f"run-{place:08x}" if settings.streams == "kafka" else "")
+    own = {"member": member, "metrics_port": 0}
+    os.environ.update(settings.model_copy(update=own).as_environment())
     names = ["serve", "aggregate", "train", *(["console"] if console else [])]
     parent = ["--parent-pid", str(os.getpid())]
     return [
