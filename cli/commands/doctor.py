@@ -100,7 +100,7 @@ def examined(
             gathering.registry_facts(settings), gathering.clock_ms()
         ), "`quintet policies list`"),
         Check("processes", lambda: parts.judge_processes(
-            gathering.processes(settings), alone=alone
+            gathering.processes(settings), alone=alone, elsewhere=gathering.elsewhere(settings)
         ), "look at their logs"),
         Check("ring", ring, "see the findings about log and registry"),
     ]  # fmt: skip

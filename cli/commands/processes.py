@@ -19,7 +19,7 @@ from cli.clock import now_ms
 from cli.errors import CommandFailed
 from cli.locks import exclusive
 from cli.logs import configure_logs
-from cli.process_file import described, path_of
+from cli.process_file import described, free_path, path_of
 from cli.settings import Settings
 from cli.supervisor import Child, Supervisor, stop_on_signals, watch_parent
 
@@ -103,7 +103,7 @@ def _serve_workers(settings: Settings) -> None:
     with (
         listener,
         TemporaryDirectory(prefix="quintet-workers-") as folder,
-        _at_port(settings, "serve", settings.port),
+        _at_port(settings, "serve", listener.getsockname()[1]),
     ):
         supervisor = Supervisor(
             [
@@ -245,7 +245,7 @@ def _exposed(settings: Settings, process: str, metrics: "CollectorRegistry") -> 
     server, _ = start_http_server(settings.metrics_port, settings.host, metrics)
     log.info("metrics", port=server.server_port)
     try:
-        with described(path, target=_target(settings, server.server_port), job=process):
+        with _at_port(settings, process, server.server_port):
             yield
     finally:
         server.shutdown()
@@ -267,14 +267,17 @@ def _beside(worker: Path, metrics: "CollectorRegistry") -> Iterator[None]:
 
 
 def _at_port(settings: Settings, process: str, port: int) -> AbstractContextManager[None]:
-    """Write down a process that shows its metrics at the port it answers on."""
-    name = process if process == "console" else f"{process}-{port}"
-    path = path_of(settings.data_dir, name)
-    return described(path, target=_target(settings, port), job=process)
+    """Write down where a process shows its metrics, under a name that no other of its kind has.
 
-
-def _target(settings: Settings, port: int) -> str:
-    return wiring.url(settings.host, port).removeprefix("http://")
+    The data directory may be shared: by several aggregators, by containers.
+    """
+    if settings.member:
+        path = path_of(settings.data_dir, f"{process}-{settings.member}")
+    else:
+        name = f"{process}-{port}" if process == "serve" else process
+        path = free_path(settings.data_dir, name, port)
+    target = wiring.url(settings.host, port).removeprefix("http://")
+    return described(path, target=target, job=process)
 
 
 def _run_loops(

@@ -1,6 +1,7 @@
 """Facts about an installation: everything that reads, asks and listens; nothing here judges.
 
-Nothing is made or changed: what does not exist yet stays so.
+What does not exist yet stays so. Where there is a registry, opening it sweeps away what a dead
+writer left half-written, as every command does; nothing else is changed.
 """
 
 import os
@@ -24,6 +25,7 @@ from cli.doctor.machine import Place, Port
 from cli.doctor.parts import HistoryFacts, LogFacts, ProcessFacts, RegistryFacts
 from cli.errors import BadUsage
 from cli.process_file import found as described_in
+from cli.process_file import of_kind
 from cli.settings import Settings
 from policy.errors import LivePointerNotReadable, PolicyError
 from policy.registry import Registry
@@ -208,23 +210,21 @@ def processes(settings: Settings) -> list[ProcessFacts]:
         up = answers.is_ours(wiring.url(settings.host, port), metric)
         problem = answers.not_ready(wiring.url(settings.host, port)) if up else ""
         found.append(ProcessFacts(name, up=up, answers=up, problem=problem))
-    described = described_in(settings.data_dir / "processes")
     for name in ("aggregate", "train"):
-        told = described.get(name)
-        up = told is not None and _is_alive(told.pid)
-        answering = told is not None and up and bool(answers.metrics(told.url))
-        found.append(ProcessFacts(name, up=up, answers=answering, pid=told.pid if told else 0))
+        told = of_kind(settings.data_dir, name)
+        for one in [each for each in told if each.is_alive] or told[:1]:
+            up = one.is_alive
+            answering = up and bool(answers.metrics(one.url))
+            found.append(ProcessFacts(name, up=up, answers=answering, pid=one.pid))
+        if not told:
+            found.append(ProcessFacts(name, up=False, answers=False))
     return found
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def elsewhere(settings: Settings) -> list[str]:
+    """Return the processes that share the data directory from other machines, by name."""
+    described = described_in(settings.data_dir / "processes").items()
+    return sorted(f"{name} on {one.elsewhere}" for name, one in described if one.elsewhere)
 
 
 def ports(settings: Settings) -> list[Port]:

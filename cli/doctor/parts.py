@@ -45,7 +45,7 @@ def judge_log(log: LogFacts) -> list[Finding]:
             )
         ]
     if log.faults:
-        remedy = "run `quintet topics apply`, which says what it would change first"
+        remedy = "`quintet topics apply` makes what is missing; what differs is yours to change"
         return [fail("log", fault, remedy) for fault in log.faults]
     return [ok("log", f"{log.name}: {log.records:,} records, topics as declared")]
 
@@ -186,13 +186,22 @@ class ProcessFacts:
     pid: int = 0
 
 
-def judge_processes(processes: Sequence[ProcessFacts], *, alone: bool) -> list[Finding]:
+def judge_processes(
+    processes: Sequence[ProcessFacts], *, alone: bool, elsewhere: Sequence[str] = ()
+) -> list[Finding]:
     """Return whether every process of the ring is up and answers.
 
     Args:
         processes: of this machine.
         alone: True: the ring is on this machine only, so none may be missing.
+        elsewhere: processes of other machines, which cannot be looked at from here.
     """
+    passed = f"not looked at, for they are on other machines: {', '.join(elsewhere)}"
+    others = [ok("processes", passed)] if elsewhere else []
+    return [*_judge_here(processes, alone=alone), *others]
+
+
+def _judge_here(processes: Sequence[ProcessFacts], *, alone: bool) -> list[Finding]:
     up = [process for process in processes if process.up]
     if not up:
         return [warn("processes", "the ring does not run on this machine", "`quintet run`")]

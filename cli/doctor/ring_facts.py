@@ -9,7 +9,7 @@ from cli import wiring
 from cli.doctor import answers
 from cli.doctor.gathering import existing_log, existing_registry
 from cli.doctor.turning import GRACE_MS, RingFacts
-from cli.process_file import find
+from cli.process_file import of_kind
 from cli.settings import Settings
 from policy.registry import Registry
 from schemas.codec import decode_announcement, decode_event, decode_reward
@@ -141,10 +141,11 @@ def _letters(log: Log) -> Counter[str]:
 
 
 def _metric(settings: Settings, process: str, name: str) -> float | None:
-    told = find(settings.data_dir, process)
-    if told is None:
-        return None
-    return answers.metrics(told.url).get(name)
+    """Return the sum of a metric over the living processes of a kind; None: none tells it."""
+    files = [file for file in of_kind(settings.data_dir, process) if file.is_alive]
+    told = [answers.metrics(file.url).get(name) for file in files]
+    known = [value for value in told if value is not None]
+    return sum(known) if known else None
 
 
 def _whole(value: float | None) -> int | None:

@@ -17,6 +17,7 @@ from cli.doctor import gathering, machine, parts, turning
 from cli.doctor.configuration import judge_settings
 from cli.doctor.findings import Finding, ok
 from cli.doctor.running import Check, examine
+from cli.process_file import described, path_of
 from cli.settings import Settings
 from cli.wiring import open_log, open_registry
 from console.audit import Counts
@@ -189,6 +190,26 @@ def test_a_process_whose_metrics_do_not_answer_fails() -> None:
     findings = parts.judge_processes([process("aggregate", answers=False)], alone=False)
 
     assert [finding.status for finding in findings] == ["fail"]
+
+
+def test_processes_of_other_hosts_are_not_looked_at_and_the_doctor_says_so(tmp_path: Path) -> None:
+    settings = Settings(_env_file=None, data_dir=tmp_path)  # type: ignore[call-arg]
+    own = path_of(tmp_path, "train")
+    with described(own, target="127.0.0.1:9", job="train"):
+        other = path_of(tmp_path, "aggregate-2")
+        told = json.loads(own.read_text().replace('"train"', '"aggregate"'))
+        told[0]["labels"]["__meta_quintet_host"] = "container-2"
+        other.write_text(json.dumps(told))
+
+        found = {one.name: one for one in gathering.processes(settings)}
+        elsewhere = gathering.elsewhere(settings)
+
+    assert (found["train"].up, found["train"].answers) == (True, False)
+    assert not found["aggregate"].up
+    assert elsewhere == ["aggregate-2 on container-2"]
+    *_, said = parts.judge_processes([*found.values()], alone=False, elsewhere=elsewhere)
+    assert said.status == "ok"
+    assert said.found == "not looked at, for they are on other machines: aggregate-2 on container-2"
 
 
 def test_a_ring_that_does_not_run_is_no_fault() -> None:
