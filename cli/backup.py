@@ -76,11 +76,17 @@ def make_backup(
 
     Raises:
         BadUsage: the target is not empty.
-        CommandFailed: its disk is too small.
+        CommandFailed: its disk is too small, or messages wait in the spool: put back later they
+            would go to Kafka a second time, and left out they would be lost without a word.
         LogUnavailable: a database cannot be read.
         OSError: the disk refuses; nothing is left.
     """
     _require_room(data_dir, target)
+    if any((data_dir / "spool").glob("*.db")):
+        raise CommandFailed(
+            f"messages wait for Kafka in {data_dir / 'spool'}, and no backup holds those: bring "
+            "Kafka back, and try again when service_spool_records is 0"
+        )
     with whole_folder(target, mode=0o700) as folder, closing(_Databases(data_dir)) as databases:
         with registry.still() as versions:
             live = registry.live()
@@ -130,12 +136,18 @@ def read_backup(source: Path) -> Backup:
     """Return what a backup says of itself.
 
     Raises:
-        BadUsage: the folder is no backup, or a newer version of Quintet made it.
+        BadUsage: the folder is no backup, a newer version of Quintet made it, or it names files
+            that are not its own.
     """
     try:
-        return msgspec.json.decode((source / MANIFEST).read_bytes(), type=Backup)
+        backup = msgspec.json.decode((source / MANIFEST).read_bytes(), type=Backup)
     except (OSError, msgspec.MsgspecError) as problem:
         raise BadUsage(f"{source} holds no backup that this version reads: {problem}") from None
+    for name in backup.files:
+        path = Path(name)
+        if path.is_absolute() or ".." in path.parts:
+            raise BadUsage(f"{source / MANIFEST} names {name!r}, outside the folder: not restored")
+    return backup
 
 
 class _Databases:

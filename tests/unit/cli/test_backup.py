@@ -1,5 +1,6 @@
 """A backup belongs together, whatever the ring does meanwhile; it is put back whole or not."""
 
+import hashlib
 import json
 import sqlite3
 import stat
@@ -16,6 +17,7 @@ from cli.wiring import open_log, open_registry
 from policy.registry import Registry
 from streams.local import LocalLog
 from streams.port import Message
+from streams.spooled.spool import Spool
 from tests.policies import weights_of
 
 NOW = 1_800_000_000_000
@@ -190,3 +192,37 @@ def test_a_data_directory_of_a_cluster_has_no_log_to_copy(data_dir: Path, tmp_pa
 
     assert not made.log
     assert made.live == 2
+
+
+@pytest.mark.parametrize("name", ["../stolen", "registry/../../stolen", "ABSOLUTE"])
+def test_a_backup_that_names_files_outside_its_folder_is_refused(
+    data_dir: Path, tmp_path: Path, name: str
+) -> None:
+    back_up(data_dir, tmp_path / "backup")
+    outside = tmp_path / "stolen"
+    outside.write_bytes(b"not of the backup")
+    told = json.loads((tmp_path / "backup" / "backup.json").read_text())
+    named = str(outside) if name == "ABSOLUTE" else name
+    told["files"][named] = hashlib.sha256(outside.read_bytes()).hexdigest()
+    (tmp_path / "backup" / "backup.json").write_text(json.dumps(told))
+
+    with pytest.raises(BadUsage, match="stolen"):
+        put_back(tmp_path / "backup", tmp_path / "again", silent)
+
+    assert not (tmp_path / "again").exists()
+
+
+def test_what_waits_for_kafka_is_never_left_out_without_a_word(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    spool = Spool(data_dir / "spool", limit_bytes=10_000)
+    batch = spool.put("events", [Message(b"k", b"answered 202")])
+
+    with pytest.raises(CommandFailed, match="service_spool_records"):
+        back_up(data_dir, tmp_path / "backup")
+    assert not (tmp_path / "backup").exists()
+
+    spool.remove(batch)
+    spool.tidy()
+    spool.close()
+    back_up(data_dir, tmp_path / "backup")
