@@ -4,9 +4,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unicodedata import category
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -16,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 PIPE_COLUMNS = 200
 
@@ -34,7 +37,7 @@ class Output:
 
     def say(self, sentence: str) -> None:
         """Tell people something."""
-        self.people.print(sentence)
+        self.people.print(plain(sentence), markup=False)
 
     def result(self, value: Any, text: str | Table | None = None) -> None:  # noqa: ANN401 - JSON
         """Print a result: `value` as JSON, or `text` for people (JSON again when there is none)."""
@@ -62,11 +65,31 @@ class Output:
         )
 
 
+def plain(text: str) -> str:
+    r"""Return text of anybody's that a terminal only shows: control characters are written out.
+
+    Example:
+        >>> plain("\x1b[2J\r\n")
+        '\\x1b[2J\\x0d\n'
+    """
+    return "".join(
+        f"\\x{ord(each):02x}" if category(each) == "Cc" and each not in "\n\t" else each
+        for each in text
+    )
+
+
 def table(title: str, rows: Sequence[Mapping[str, object]]) -> Table:
-    """Return a table with the keys of the first row as headers."""
-    made = Table(title=title, title_justify="left")
+    """Return a table with the keys of the first row as headers.
+
+    Values are shown as they are, brackets too; one that is to have a colour is a `rich.text.Text`.
+    """
+    made = Table(title=escape(plain(title)), title_justify="left")
     for name in rows[0] if rows else ():
         made.add_column(name.replace("_", " "), overflow="fold")
     for row in rows:
-        made.add_row(*("" if value is None else str(value) for value in row.values()))
+        made.add_row(*(_cell(value) for value in row.values()))
     return made
+
+
+def _cell(value: object) -> Text:
+    return value if isinstance(value, Text) else Text("" if value is None else plain(str(value)))

@@ -8,7 +8,7 @@ import typer
 
 from cli import wiring
 from cli.errors import BadUsage
-from cli.output import Output, table
+from cli.output import Output, plain, table
 from cli.settings import Settings
 
 SHOWN_CHARACTERS = 4_000
@@ -101,7 +101,8 @@ def show_dead_letter(
     if len(content) > SHOWN_CHARACTERS:
         content = content[:SHOWN_CHARACTERS] + f"\n… {len(content):,} characters, whole by --json"
     output.result(
-        letter, f"{letter.topic}/{letter.partition}/{letter.offset}: {letter.reason}\n{content}"
+        letter,
+        plain(f"{letter.topic}/{letter.partition}/{letter.offset}: {letter.reason}\n{content}"),
     )
 
 

@@ -5,7 +5,7 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from cli.doctor.findings import Finding
 from cli.errors import CommandFailed
@@ -36,10 +36,10 @@ def doctor(
     failed = sum(finding.status == "fail" for finding in findings)
     rows = [
         {
-            "": f"[{_COLOURS[finding.status]}]{finding.status}[/]",
+            "": Text(finding.status, _COLOURS[finding.status]),
             "area": finding.area,
-            "found": escape(finding.found),
-            "what to do": escape(finding.remedy),
+            "found": finding.found,
+            "what to do": finding.remedy,
         }
         for finding in findings
     ]

@@ -438,6 +438,27 @@ def test_dead_letters_are_listed_shown_and_replayed_once(call: Call, tmp_path: P
     log.close()
 
 
+def test_a_crafted_dead_letter_is_shown_as_it_is_and_does_nothing_to_the_terminal(
+    call: Call, tmp_path: Path
+) -> None:
+    reasons = ("no field [/nowhere] [red]", "\x1b[2J\x07 is no type")
+    log = bury_letters(tmp_path / "data", *reasons, reader="[/]aggregate")
+    poison = Record(Partition("events", 0), 99, 1_000, None, b"\x1b]0;a title\x07\n\xc2\x9b2J")
+    letter = bury(poison, "not JSON", "aggregate")
+    log.append(letter.topic, [Message(letter.key, letter.value)])
+    at = ("--data-dir", tmp_path / "data")
+
+    listed, shown = call("dead-letters", "list", *at), call("dead-letters", "show", 2, *at)
+    log.close()
+
+    assert (listed.status, shown.status) == (0, 0)
+    for part in ("no field [/nowhere] [red]", "\\x1b[2J\\x07 is no type", "[/]aggregate"):
+        assert part in listed.out
+        assert part in listed.err
+    assert shown.out.splitlines()[1:] == ["\\x1b]0;a title\\x07", "\\x9b2J"]
+    assert not {"\x1b", "\x07", "\x9b"} & set(listed.out + listed.err + shown.out)
+
+
 def test_many_dead_letters_come_in_pages_with_counts_of_them_all(
     call: Call, tmp_path: Path
 ) -> None:
