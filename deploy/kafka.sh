@@ -28,13 +28,17 @@ fetch() {
   # Several processes may want the jars at once: one fetches, the others wait and find them.
   exec 9>"$cache/lock"
   flock 9
-  fetched && return
+  # Fetched or found, the lock ends here: a broker that inherited it would keep others waiting.
+  fetched || fetch_alone
+  exec 9>&-
+}
+
+fetch_alone() {
   rm -rf "$libs"
   mvn -q -B -f "$here/kafka-pom.xml" dependency:copy-dependencies \
     -DincludeScope=runtime -DoutputDirectory="$libs" >&2
   (cd "$libs" && sha256sum --quiet --check "$here/kafka.sha256" >&2) \
     || fail "the jars in $libs differ from deploy/kafka.sha256"
-  exec 9>&-
 }
 
 # A CA of this broker's own, a certificate for 127.0.0.1 and localhost that it signed, a password.
