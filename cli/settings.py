@@ -89,7 +89,10 @@ class Settings(BaseSettings):
     )
     workers: int = Field(1, ge=1, le=64, description="serving processes that share the port")
     metrics_port: int = Field(
-        0, ge=0, le=65535, description="of `quintet aggregate` or `train`; 0, and always under run and demo: any free"
+        0,
+        ge=0,
+        le=65535,
+        description="of `quintet aggregate` or `train`; 0, and always under run and demo: any free",
     )
     secret: SecretStr | None = Field(
         None,

@@ -62,7 +62,7 @@ class Metrics:
         )
         self.dead_letters = Counter(
             "service_dead_letters_total",
-            "Records and events of the inbox that were not taken and wait in events.dead, by reason.",
+            "What the inbox did not take and put into events.dead, by reason.",
             ("reason",),
             registry=registry,
         )

@@ -30,7 +30,7 @@ log = structlog.get_logger(__name__)
 ParentPid = Annotated[int | None, typer.Option(hidden=True)]
 RETENTION_EVERY_SECONDS = 3_600.0
 WORKERS_GRACE_SECONDS = 20.0
-"""A worker lets slow clients finish, as long as uvicorn does, and then logs what it has answered."""
+"""A worker lets slow clients finish, as long as uvicorn does, then logs what it has answered."""
 
 
 def serve(

@@ -91,8 +91,8 @@ _AGGREGATOR: Final = Row(
         ),
         Panel(
             "Dead letters",
-            "Records that could not be read, and what the inbox refused; they wait in events.dead for `quintet dead-letters "
-            "list`. Always 0 in good days.",
+            "Records that could not be read, and what the inbox refused; they wait in events.dead "
+            "for `quintet dead-letters list`. Always 0 in good days.",
             "cps",
             (
                 Query(rate("aggregate_dead_letters_total", "reason"), "{{reason}}"),
