@@ -189,7 +189,10 @@ class Flooded:
 
 def flood_goals(flooded: Flooded) -> list[Goal]:
     """Return what must hold of a service that is offered more than it can answer."""
-    found = [Goal(f"capacity at {flooded.products:,} products, answers a second", flooded.capacity)]
+    found = [
+        Goal(f"capacity at {flooded.products:,} products, answers a second", flooded.capacity),
+        Goal("floods that could be judged", sum(one.played.kept_up for one in flooded.floods), 1),
+    ]
     for one in flooded.floods:
         name, flood = f"flood x{one.times}", one.played
         done = flood.total("offered") / max(flood.ended, 1e-9)

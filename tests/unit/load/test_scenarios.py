@@ -75,14 +75,18 @@ def test_a_flood_must_leave_four_fifths_of_the_capacity():
     ]
 
 
-def test_a_flood_that_its_client_could_not_send_is_not_judged():
+def test_a_flood_that_its_client_could_not_send_is_not_judged_but_one_must_be():
     calm = played(*seconds(4))
-    late = Played(seconds(4, good=0, wrong=400), 0.0, 0.0, 900.0, 1.0, 5.0)
+    late = Flood(4, Played(seconds(4, good=0, wrong=400), 0.0, 0.0, 900.0, 1.0, 5.0), 4.0, calm)
+    sent = Flood(2, played(*seconds(4, good=90, shed=110)), 4.0, calm)
 
-    found = flood_goals(Flooded(10, 100.0, 9_000.0, calm, [Flood(4, late, 4.0, calm)]))
+    some, none = (
+        flood_goals(Flooded(10, 100.0, 9_000.0, calm, floods)) for floods in ([sent, late], [late])
+    )
 
-    assert missed(found) == []
-    assert any("not judged" in goal.name and goal.measured == 900.0 for goal in found)
+    assert missed(some) == []
+    assert any("not judged" in goal.name and goal.measured == 900.0 for goal in some)
+    assert missed(none) == ["floods that could be judged"]
 
 
 def test_whole_and_smoke_play_the_same_scenarios():
