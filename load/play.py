@@ -38,7 +38,7 @@ from load.scenarios import (
     goals,
     scenarios,
 )
-from load.shoppers import Phase, Spec
+from load.schedule import Phase, Spec
 from load.traffic import Played, slope_per_minute
 from load.watching import Watch
 from load.wrk import cpu_seconds
@@ -65,7 +65,8 @@ class Stage:
 
     def generator_limit(self, seconds: float) -> Played:
         """Return what Locust reaches when it is told to do more than it can."""
-        return self._shoppers(Scenario("limit", "", [Phase(seconds, 1)]), _LIMIT_RATE)
+        limit = Scenario("limit", "", [Phase(seconds, 1)])
+        return self._shoppers(limit, _LIMIT_RATE, is_limit=True)
 
     def play(self, scenario: Scenario, rate: float) -> Told:
         """Play one scenario."""
@@ -81,13 +82,13 @@ class Stage:
             played = self._shoppers(scenario, rate)
             return Told(scenario, played, finished(Kept))
 
-    def _shoppers(self, scenario: Scenario, rate: float) -> Played:
+    def _shoppers(self, scenario: Scenario, rate: float, *, is_limit: bool = False) -> Played:
         browser, server = self._keys
         phases = tuple(Phase(phase.seconds, phase.rate * rate) for phase in scenario.phases)
         spec = Spec(
             url=self._ring.url, phases=phases, products=self._products, shoppers=SHOPPERS,
             browser_key=browser, server_key=server, hot_share=scenario.hot_share,
-            large_share=scenario.large_share,
+            large_share=scenario.large_share, is_limit=is_limit,
         )  # fmt: skip
         return run_client("load.shoppers", spec, self._folder, Played)
 

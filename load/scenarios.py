@@ -6,7 +6,7 @@ from typing import Final
 
 from load.crowd import Kept
 from load.goals import Goal
-from load.shoppers import Phase
+from load.schedule import Phase
 from load.traffic import Played, calm_after
 
 BURST: Final = 10

@@ -12,7 +12,7 @@ from load.flood import PATIENCE_SECONDS, FloodSpec
 from load.installation import SHOPPERS, install
 from load.processes import serving
 from load.scenarios import Flood, Flooded, flood_goals
-from load.shoppers import Phase, Spec
+from load.schedule import Phase, Spec
 from load.traffic import Played
 from load.watching import refusals
 

@@ -4,7 +4,7 @@ from load.crowd import Kept
 from load.goals import Goal
 from load.page import write_page
 from load.scenarios import SMOKE, WHOLE, Flood, Flooded, Told, flood_goals, goals, scenarios
-from load.shoppers import Phase, Spec
+from load.schedule import Phase, Spec
 from load.traffic import Played, Second
 from load.watching import Look
 
