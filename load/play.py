@@ -129,10 +129,13 @@ def flood(folder: Path, scale: Scale) -> Flooded:
     )
 
 
-def memory_goals(watch: Watch) -> list[Goal]:
-    """Return how fast each process grew."""
+def watch_goals(watch: Watch) -> list[Goal]:
+    """Return how fast each process grew, how long the ring stood still, and who did not see it."""
     looks = watch.looks
-    found = []
+    found = [
+        Goal("threads that stopped watching the ring", len(watch.problems), 0, 0, False),
+        Goal("latest answer to a probe, ms", max((one.stall_ms for one in looks), default=0)),
+    ]
     for name in sorted({name for look in looks for name in look.memory_mb}):
         some = [(look.at, look.memory_mb[name]) for look in looks if name in look.memory_mb]
         at, values = zip(*some, strict=True)
@@ -216,12 +219,13 @@ def _shopped(
         for scenario in played:
             people.print(f"{scenario.name}: {scenario.told}", highlight=False)
             told.append(stage.play(scenario, rate))
+    for problem in watch.problems:
+        people.print(f"load: a thread stopped watching the ring: {problem}", highlight=False)
     found = [
         Goal("Locust's own limit, visits a second", reached),
         Goal("processor that Locust took at its limit, share of a core", limit.cpu_share),
         *(goal for one in told for goal in goals(one, told[0].played)),
-        *memory_goals(watch),
-        Goal("latest answer to a probe, ms", max((one.stall_ms for one in watch.looks), default=0)),
+        *watch_goals(watch),
     ]  # fmt: skip
     return found, [(one.scenario.name, one.played) for one in told], watch.looks
 
