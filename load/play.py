@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from load.client import client, run_client
-from load.crowd import CrowdSpec, Kept, allow_files
+from load.crowd import PATIENCE_SECONDS, CrowdSpec, Kept, allow_files
 from load.errors import LoadError
 from load.flood import FloodSpec
 from load.goals import Goal
@@ -48,8 +48,6 @@ _STEADY_SHARE: Final = 1 / 12
 """Of the generator's own limit: ten times as many are then still within it."""
 _FLOOD_CONNECTIONS: Final = 4_000
 _CAPACITY_CONNECTIONS: Final = 64
-_SLOW_SECONDS: Final = 15
-"""By then a server has lost patience with slow clients."""
 _LIMIT_SECONDS: Final = 8
 _FILES: Final = 16_384
 _SOAK_SECONDS: Final = 600
@@ -75,7 +73,7 @@ class Stage:
         idle, writers, readers = scenario.crowd
         host, port = _address(self._ring.url)
         crowd = CrowdSpec(
-            host=host, port=port, seconds=max(scenario.seconds, _SLOW_SECONDS), idle=idle,
+            host=host, port=port, seconds=scenario.seconds + PATIENCE_SECONDS, idle=idle,
             slow_writers=writers, slow_readers=readers,
         )  # fmt: skip
         with client("load.crowd", crowd, self._folder) as finished:

@@ -85,7 +85,7 @@ def scenarios(scale: Scale) -> list[Scenario]:
         ),
         Scenario(
             "slow clients",
-            "{:,} clients say nothing, {:,} send a byte a second, {:,} never read".format(
+            "{:,} clients say nothing, {:,} send a byte a second, {:,} do not read".format(
                 *scale.crowd
             ),
             [Phase(scale.other, 1)], crowd=scale.crowd,
@@ -135,8 +135,11 @@ def goals(told: Told, steady: Played) -> list[Goal]:
         found.append(Goal(f"{name}: p99 over steady", ratio))
     if told.kept is not None:
         _, writers, _ = told.scenario.crowd or (0, 0, 0)
-        share = told.kept.timed_out / max(writers, 1)
-        found.append(Goal(f"{name}: share of slow senders that got a 408", share, 1.0, 1.0))
+        share = told.kept.timed_out / max(told.kept.overdue, writers, 1)
+        found += [
+            Goal(f"{name}: share of slow senders that got a 408", share, 1.0, 1.0),
+            Goal(f"{name}: slow clients at once, on average", told.kept.stood),
+        ]
     return found
 
 

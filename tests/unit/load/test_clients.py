@@ -7,7 +7,7 @@ from http import HTTPStatus
 import pytest
 
 from load.client import run_client
-from load.crowd import CrowdSpec, Kept
+from load.crowd import CrowdSpec, Kept, keep_waiting
 from load.flood import PATIENCE_SECONDS, FloodSpec
 from load.installation import SHOPPERS, install
 from load.processes import serving
@@ -105,5 +105,29 @@ def test_clients_that_keep_a_server_waiting_do_so(port, tmp_path):
 
     kept = run_client("load.crowd", spec, tmp_path, Kept)
 
-    assert (kept.connected, kept.closed) == (37, 0)
+    assert kept == Kept(connected=37, overdue=0, timed_out=0, closed=0, stood=37.0)
     assert refusals(f"http://127.0.0.1:{port}") == {}
+
+
+@pytest.mark.timeout(60)
+def test_clients_that_are_sent_away_come_again():
+    async def kept() -> Kept:
+        async def send_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await asyncio.sleep(0.2)
+            writer.write(b"HTTP/1.1 408 -\r\n\r\n")
+            writer.close()
+
+        async with await asyncio.start_server(send_away, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await keep_waiting(
+                CrowdSpec(
+                    host="127.0.0.1", port=port, seconds=2, idle=3, slow_writers=2, slow_readers=1
+                )
+            )
+
+    found = asyncio.run(kept())
+
+    # One that does not read has not seen yet that it was sent away.
+    assert (found.connected, found.closed) == (2 * 5 + 1, 2 * 5)
+    assert (found.overdue, found.timed_out) == (4, 4)
+    assert 1 <= found.stood < 6
