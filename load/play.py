@@ -74,7 +74,7 @@ class Stage:
         host, port = _address(self._ring.url)
         crowd = CrowdSpec(
             host=host, port=port, seconds=scenario.seconds + PATIENCE_SECONDS, idle=idle,
-            slow_writers=writers, slow_readers=readers,
+            slow_writers=writers, slow_readers=readers, key=self._keys[0],
         )  # fmt: skip
         with client("load.crowd", crowd, self._folder) as finished:
             played = self._shoppers(scenario, rate)

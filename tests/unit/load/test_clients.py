@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from contextlib import suppress
 from http import HTTPStatus
 
 import pytest
@@ -111,8 +112,12 @@ def test_clients_that_keep_a_server_waiting_do_so(port, tmp_path):
 
 @pytest.mark.timeout(60)
 def test_clients_that_are_sent_away_come_again():
+    heads: list[bytes] = []
+
     async def kept() -> Kept:
         async def send_away(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            with suppress(TimeoutError):
+                heads.append(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 0.2))
             await asyncio.sleep(0.2)
             writer.write(b"HTTP/1.1 408 -\r\n\r\n")
             writer.close()
@@ -121,8 +126,14 @@ def test_clients_that_are_sent_away_come_again():
             port = server.sockets[0].getsockname()[1]
             return await keep_waiting(
                 CrowdSpec(
-                    host="127.0.0.1", port=port, seconds=2, idle=3, slow_writers=2, slow_readers=1
-                )
+                    host="127.0.0.1",
+                    port=port,
+                    seconds=2,
+                    idle=3,
+                    slow_writers=2,
+                    slow_readers=1,
+                    key="a-key",
+                )  # fmt: skip
             )
 
     found = asyncio.run(kept())
@@ -130,4 +141,5 @@ def test_clients_that_are_sent_away_come_again():
     # One that does not read has not seen yet that it was sent away.
     assert (found.connected, found.closed) == (2 * 5 + 1, 2 * 5)
     assert (found.overdue, found.timed_out) == (4, 4)
+    assert sum(b"authorization: Bearer a-key\r\n" in head for head in heads) == 4
     assert 1 <= found.stood < 6
