@@ -124,17 +124,11 @@ def test_clients_that_are_sent_away_come_again():
 
         async with await asyncio.start_server(send_away, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
-            return await keep_waiting(
-                CrowdSpec(
-                    host="127.0.0.1",
-                    port=port,
-                    seconds=2,
-                    idle=3,
-                    slow_writers=2,
-                    slow_readers=1,
-                    key="a-key",
-                )  # fmt: skip
-            )
+            spec = CrowdSpec(
+                host="127.0.0.1", port=port, seconds=2, idle=3, slow_writers=2, slow_readers=1,
+                key="a-key",
+            )  # fmt: skip
+            return await keep_waiting(spec)
 
     found = asyncio.run(kept())
 
