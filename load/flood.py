@@ -3,7 +3,8 @@
 Locust's shoppers cost as much processor as the service does, so they cannot offer it ten times what
 it answers; these requests are bytes made beforehand, and of the answers only the first line and the
 length are read. Open loop: a request that finds no connection waits, and its latency counts from
-when it was due.
+when it was due. It is the service that holds the connections, so that wait is the service's; late
+is only what this process itself did not get round to.
 """
 
 import asyncio
@@ -53,7 +54,7 @@ class _Line(asyncio.Protocol):
     def __init__(self, flood: "_Flood") -> None:
         self._flood = flood
         self.transport: asyncio.Transport
-        self._due = self._sent = 0.0
+        self._due = self._reached = 0.0
         self._left = -1
         self._head = b""
         self._is_busy = False
@@ -62,8 +63,8 @@ class _Line(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
         self._flood.free(self)
 
-    def ask(self, due: float, request: bytes) -> None:
-        self._due, self._sent, self._is_busy = due, self._flood.now(), True
+    def ask(self, due: float, reached: float, request: bytes) -> None:
+        self._due, self._reached, self._is_busy = due, reached, True
         self.transport.write(request)
 
     def data_received(self, data: bytes) -> None:
@@ -85,13 +86,14 @@ class _Line(asyncio.Protocol):
         done = self._flood.now()
         status = self._head[:12]
         outcome: Outcome = "wrong"
-        if status == b"HTTP/1.1 200" and done - self._due <= PATIENCE_SECONDS:
+        in_time = done - self._due <= PATIENCE_SECONDS
+        if status == b"HTTP/1.1 200" and in_time:
             outcome = "good"
-        elif status == _SHED and b"retry-after:" in self._head.lower():
+        elif status == _SHED and in_time and b"retry-after:" in self._head.lower():
             outcome = "shed"
         else:
             self._flood.tally.faults[status[9:].decode() or "?"] += 1
-        self._flood.tally.add(due=self._due, sent=self._sent, done=done, outcome=outcome)
+        self._flood.tally.add(due=self._due, sent=self._reached, done=done, outcome=outcome)
         self._head, self._left, self._is_busy = b"", -1, False
         self._flood.free(self)
 
@@ -99,7 +101,7 @@ class _Line(asyncio.Protocol):
         if self._is_busy:
             self._flood.tally.faults["cut"] += 1
             now = self._flood.now()
-            self._flood.tally.add(due=self._due, sent=self._sent, done=now, outcome="wrong")
+            self._flood.tally.add(due=self._due, sent=self._reached, done=now, outcome="wrong")
         self._flood.lost(self)
 
 
@@ -109,7 +111,8 @@ class _Flood:
         self._requests = _requests(spec)
         self._sent = 0
         self._free: deque[_Line] = deque()
-        self._waiting: deque[float] = deque()
+        self._waiting: deque[tuple[float, float]] = deque()
+        """When requests were due, and when this process came to them."""
         self._ends = False
         self._started = time.monotonic()
 
@@ -120,18 +123,20 @@ class _Flood:
         """Take back a connection; ask with it what still waits."""
         self._give_up()
         if self._waiting:
-            self._ask(line, self._waiting.popleft())
+            self._ask(line, *self._waiting.popleft())
         elif self.spec.rate is None and self._sent and not self._ends:
-            self._ask(line, self.now())
+            now = self.now()
+            self._ask(line, now, now)
         else:
             self._free.append(line)
 
     def _give_up(self) -> None:
         """Forget what has waited for a connection for longer than anybody would."""
         now = self.now()
-        while self._waiting and now - self._waiting[0] > PATIENCE_SECONDS:
+        while self._waiting and now - self._waiting[0][0] > PATIENCE_SECONDS:
+            due, reached = self._waiting.popleft()
             self.tally.faults["found no connection"] += 1
-            self.tally.add(due=self._waiting.popleft(), sent=now, done=now, outcome="wrong")
+            self.tally.add(due=due, sent=reached, done=now, outcome="wrong")
 
     def lost(self, line: _Line) -> None:
         if line in self._free:
@@ -150,7 +155,7 @@ class _Flood:
         if spec.rate is None:
             for line in list(self._free):
                 self._free.popleft()
-                self._ask(line, 0.0)
+                self._ask(line, 0.0, 0.0)
             await asyncio.sleep(spec.seconds)
         else:
             await self._come(spec.rate)
@@ -169,15 +174,15 @@ class _Flood:
             now = self.now()
             while number < last and number / rate <= now:
                 if self._free:
-                    self._ask(self._free.popleft(), number / rate)
+                    self._ask(self._free.popleft(), number / rate, now)
                 else:
-                    self._waiting.append(number / rate)
+                    self._waiting.append((number / rate, now))
                 number += 1
             await asyncio.sleep(_TICK_SECONDS)
 
-    def _ask(self, line: _Line, due: float) -> None:
+    def _ask(self, line: _Line, due: float, reached: float) -> None:
         self._sent += 1
-        line.ask(due, self._requests[self._sent % len(self._requests)])
+        line.ask(due, reached, self._requests[self._sent % len(self._requests)])
 
 
 def _requests(spec: FloodSpec) -> list[bytes]:

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from load.client import client, run_client
-from load.crowd import CrowdSpec, Kept, allow_files
+from load.crowd import PATIENCE_SECONDS, CrowdSpec, Kept, allow_files
 from load.errors import LoadError
 from load.flood import FloodSpec
 from load.goals import Goal
@@ -38,7 +38,7 @@ from load.scenarios import (
     goals,
     scenarios,
 )
-from load.shoppers import Phase, Spec
+from load.schedule import Phase, Spec
 from load.traffic import Played, slope_per_minute
 from load.watching import Watch
 from load.wrk import cpu_seconds
@@ -48,8 +48,6 @@ _STEADY_SHARE: Final = 1 / 12
 """Of the generator's own limit: ten times as many are then still within it."""
 _FLOOD_CONNECTIONS: Final = 4_000
 _CAPACITY_CONNECTIONS: Final = 64
-_SLOW_SECONDS: Final = 15
-"""By then a server has lost patience with slow clients."""
 _LIMIT_SECONDS: Final = 8
 _FILES: Final = 16_384
 _SOAK_SECONDS: Final = 600
@@ -65,7 +63,8 @@ class Stage:
 
     def generator_limit(self, seconds: float) -> Played:
         """Return what Locust reaches when it is told to do more than it can."""
-        return self._shoppers(Scenario("limit", "", [Phase(seconds, 1)]), _LIMIT_RATE)
+        limit = Scenario("limit", "", [Phase(seconds, 1)])
+        return self._shoppers(limit, _LIMIT_RATE, is_limit=True)
 
     def play(self, scenario: Scenario, rate: float) -> Told:
         """Play one scenario."""
@@ -74,20 +73,20 @@ class Stage:
         idle, writers, readers = scenario.crowd
         host, port = _address(self._ring.url)
         crowd = CrowdSpec(
-            host=host, port=port, seconds=max(scenario.seconds, _SLOW_SECONDS), idle=idle,
-            slow_writers=writers, slow_readers=readers,
+            host=host, port=port, seconds=scenario.seconds + PATIENCE_SECONDS, idle=idle,
+            slow_writers=writers, slow_readers=readers, key=self._keys[0],
         )  # fmt: skip
         with client("load.crowd", crowd, self._folder) as finished:
             played = self._shoppers(scenario, rate)
             return Told(scenario, played, finished(Kept))
 
-    def _shoppers(self, scenario: Scenario, rate: float) -> Played:
+    def _shoppers(self, scenario: Scenario, rate: float, *, is_limit: bool = False) -> Played:
         browser, server = self._keys
         phases = tuple(Phase(phase.seconds, phase.rate * rate) for phase in scenario.phases)
         spec = Spec(
             url=self._ring.url, phases=phases, products=self._products, shoppers=SHOPPERS,
             browser_key=browser, server_key=server, hot_share=scenario.hot_share,
-            large_share=scenario.large_share,
+            large_share=scenario.large_share, is_limit=is_limit,
         )  # fmt: skip
         return run_client("load.shoppers", spec, self._folder, Played)
 
@@ -128,10 +127,13 @@ def flood(folder: Path, scale: Scale) -> Flooded:
     )
 
 
-def memory_goals(watch: Watch) -> list[Goal]:
-    """Return how fast each process grew."""
+def watch_goals(watch: Watch) -> list[Goal]:
+    """Return how fast each process grew, how long the ring stood still, and who did not see it."""
     looks = watch.looks
-    found = []
+    found = [
+        Goal("threads that stopped watching the ring", len(watch.problems), 0, 0, False),
+        Goal("latest answer to a probe, ms", max((one.stall_ms for one in looks), default=0)),
+    ]
     for name in sorted({name for look in looks for name in look.memory_mb}):
         some = [(look.at, look.memory_mb[name]) for look in looks if name in look.memory_mb]
         at, values = zip(*some, strict=True)
@@ -215,12 +217,13 @@ def _shopped(
         for scenario in played:
             people.print(f"{scenario.name}: {scenario.told}", highlight=False)
             told.append(stage.play(scenario, rate))
+    for problem in watch.problems:
+        people.print(f"load: a thread stopped watching the ring: {problem}", highlight=False)
     found = [
         Goal("Locust's own limit, visits a second", reached),
         Goal("processor that Locust took at its limit, share of a core", limit.cpu_share),
         *(goal for one in told for goal in goals(one, told[0].played)),
-        *memory_goals(watch),
-        Goal("latest answer to a probe, ms", max((one.stall_ms for one in watch.looks), default=0)),
+        *watch_goals(watch),
     ]  # fmt: skip
     return found, [(one.scenario.name, one.played) for one in told], watch.looks
 

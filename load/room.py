@@ -1,9 +1,9 @@
-"""`python -m load.room`: disk and memory that banners and shoppers take, and what rewards cost.
+"""`python -m load.room`: disk and memory that banners and shoppers take.
 
 A local log is filled with banners of shoppers with histories, a tenth of them clicked and one in
 fifty bought from; a process of its own aggregates them, as `quintet aggregate` does. So disk per
-banner, memory per banner kept for corrections, and events a second of one core are those of the
-product's own code on records of the usual size.
+banner and memory per banner kept for corrections are those of the product's own code on records of
+the usual size.
 """
 
 import multiprocessing
@@ -11,7 +11,6 @@ import shutil
 import sqlite3
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -56,7 +55,6 @@ class Room:
         log_bytes: of the log's file per banner, with its events, rewards and the state kept.
         recommended_bytes: of one `recommended` as it stands in the log.
         kept_bytes: resident memory of the aggregator per banner that it keeps for corrections.
-        events_per_second: aggregated by one core, commits included, by CPU time.
         history_bytes: of the history's file per shopper.
     """
 
@@ -64,7 +62,6 @@ class Room:
     log_bytes: float
     recommended_bytes: float
     kept_bytes: float
-    events_per_second: float
     history_bytes: float
 
 
@@ -82,13 +79,12 @@ def measure(folder: Path, *, products: int, banners: int) -> Room:
             log.append(EVENTS.name, some)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
-        kept_bytes, per_second = pool.submit(_aggregated, folder / "log.db").result()
+        kept_bytes = pool.submit(_kept_bytes, folder / "log.db").result()
     return Room(
         products=products,
         log_bytes=_file_bytes(folder / "log.db") / banners,
         recommended_bytes=recommended / banners,
         kept_bytes=kept_bytes,
-        events_per_second=per_second,
         history_bytes=_history_bytes(folder / "history.db", products, shoppers, rng),
     )
 
@@ -129,8 +125,8 @@ def _message(key: bytes, event: Recommended | Click | Purchase) -> Message:
     return Message(key, encode(event))
 
 
-def _aggregated(path: Path) -> tuple[float, float]:
-    """Return bytes of memory per kept banner, and events per second of CPU time."""
+def _kept_bytes(path: Path) -> float:
+    """Aggregate what a log holds; return bytes of memory per kept banner."""
     clock_ms = now_ms()
 
     def clock() -> int:
@@ -139,11 +135,9 @@ def _aggregated(path: Path) -> tuple[float, float]:
     with closing(LocalLog(path, clock=clock)) as log:
         aggregator = Aggregator(log, RewardSpecification(settlement_seconds=0), clock=clock)
         aggregator.step()
-        first, before, started = _kept(aggregator), _resident(), time.process_time()
-        events = 0
-        while read := aggregator.step():
-            events += read
-        seconds = time.process_time() - started
+        first, before = _kept(aggregator), _resident()
+        while aggregator.step():
+            pass
         clock_ms += 2_000  # a tick, which settles the last ones
         for _ in range(3):
             aggregator.step()
@@ -151,7 +145,7 @@ def _aggregated(path: Path) -> tuple[float, float]:
         grown = _kept(aggregator) - first
         taken = _resident() - before
         aggregator.close()
-    return taken / max(grown, 1), events / seconds
+    return taken / max(grown, 1)
 
 
 def _kept(aggregator: Aggregator) -> float:
@@ -193,7 +187,7 @@ def main(
     """Measure; print the table."""
     table = Table(
         "products", "log, bytes a banner", "of it recommended", "aggregator, bytes a kept banner",
-        "aggregated events/s and core", "history, bytes a shopper",
+        "history, bytes a shopper",
         title=f"room, {banners:,} banners", title_justify="left",
     )  # fmt: skip
     for size in [int(size) for size in products.split(",")]:
@@ -203,8 +197,7 @@ def main(
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         figures = (
-            found.log_bytes, found.recommended_bytes, found.kept_bytes, found.events_per_second,
-            found.history_bytes,
+            found.log_bytes, found.recommended_bytes, found.kept_bytes, found.history_bytes
         )  # fmt: skip
         table.add_row(f"{size:,}", *(f"{figure:,.0f}" for figure in figures))
     Console(file=sys.stdout, width=140).print(table)

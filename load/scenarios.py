@@ -6,7 +6,7 @@ from typing import Final
 
 from load.crowd import Kept
 from load.goals import Goal
-from load.shoppers import Phase
+from load.schedule import Phase
 from load.traffic import Played, calm_after
 
 BURST: Final = 10
@@ -85,7 +85,7 @@ def scenarios(scale: Scale) -> list[Scenario]:
         ),
         Scenario(
             "slow clients",
-            "{:,} clients say nothing, {:,} send a byte a second, {:,} never read".format(
+            "{:,} clients say nothing, {:,} send a byte a second, {:,} do not read".format(
                 *scale.crowd
             ),
             [Phase(scale.other, 1)], crowd=scale.crowd,
@@ -135,8 +135,11 @@ def goals(told: Told, steady: Played) -> list[Goal]:
         found.append(Goal(f"{name}: p99 over steady", ratio))
     if told.kept is not None:
         _, writers, _ = told.scenario.crowd or (0, 0, 0)
-        share = told.kept.timed_out / max(writers, 1)
-        found.append(Goal(f"{name}: share of slow senders that got a 408", share, 1.0, 1.0))
+        share = told.kept.timed_out / max(told.kept.overdue, writers, 1)
+        found += [
+            Goal(f"{name}: share of slow senders that got a 408", share, 1.0, 1.0),
+            Goal(f"{name}: slow clients at once, on average", told.kept.stood),
+        ]
     return found
 
 
@@ -189,7 +192,10 @@ class Flooded:
 
 def flood_goals(flooded: Flooded) -> list[Goal]:
     """Return what must hold of a service that is offered more than it can answer."""
-    found = [Goal(f"capacity at {flooded.products:,} products, answers a second", flooded.capacity)]
+    found = [
+        Goal(f"capacity at {flooded.products:,} products, answers a second", flooded.capacity),
+        Goal("floods that could be judged", sum(one.played.kept_up for one in flooded.floods), 1),
+    ]
     for one in flooded.floods:
         name, flood = f"flood x{one.times}", one.played
         done = flood.total("offered") / max(flood.ended, 1e-9)

@@ -8,7 +8,6 @@ Visits come at set times, whatever the service makes of those before (open loop)
 users has a schedule of her own, and latencies count from it.
 """
 
-import random
 import sys
 import time
 import uuid
@@ -16,19 +15,19 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from load.errors import LoadError
-from load.traffic import Outcome, Played, Tally
+from load.schedule import LAST_SECONDS, SPAWNED_SECONDS, Shop, Spec
+from load.traffic import Outcome, Played
 
+T = TypeVar("T")
 USERS: Final = 200
 """Locust's users: so many requests can be under way at once."""
 PATIENCE_SECONDS: Final = 1.0
 """A storefront shows something else when no banner has come by then."""
-_SPAWNED_SECONDS: Final = 2.0
-_LAST_SECONDS: Final = 3.0
 _FOR_EVER: Final = 86_400.0
 _BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"
 _BANNER: Final = 5
@@ -39,79 +38,22 @@ _SHED: Final = HTTPStatus.SERVICE_UNAVAILABLE
 _TOO_LARGE: Final = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
-class Phase(msgspec.Struct, frozen=True):
-    """Some seconds at one rate."""
-
-    seconds: float
-    rate: float
+class _Shown(msgspec.Struct):
+    product_id: str
 
 
-class Spec(msgspec.Struct, frozen=True, kw_only=True):
-    """What the shoppers are told.
-
-    Attributes:
-        url: of the service.
-        phases: one after another.
-        products, shoppers: so many there are, named as `load.shop` names them.
-        browser_key, server_key: of the scopes; empty: none is sent.
-        hot_share: of the visits are one shopper's.
-        large_share: of the visits are large: long lists, or batches of 1,000 events.
-        seed: equal seeds give equal visits.
-    """
-
-    url: str
-    phases: tuple[Phase, ...]
-    products: int
-    shoppers: int
-    browser_key: str = ""
-    server_key: str = ""
-    hot_share: float = 0.0
-    large_share: float = 0.0
-    seed: int = 0
-
-    @property
-    def seconds(self) -> float:
-        """Return how long all phases take."""
-        return sum(phase.seconds for phase in self.phases)
-
-    def due(self, number: int) -> float | None:
-        """Return when a visit comes, seconds since the start; None: there are no more.
-
-        Example:
-            >>> spec = Spec(url="", phases=(Phase(2, 1), Phase(1, 4)), products=1, shoppers=1)
-            >>> [spec.due(number) for number in range(7)]
-            [0.0, 1.0, 2.0, 2.25, 2.5, 2.75, None]
-        """
-        start = 0.0
-        for phase in self.phases:
-            visits = round(phase.seconds * phase.rate)
-            if number < visits:
-                return start + number / phase.rate
-            number -= visits
-            start += phase.seconds
-        return None
+class _Banner(msgspec.Struct):
+    recommendation_id: str
+    attribution_token: str
+    products: list[_Shown]
 
 
-class Shop:
-    """What all shoppers of this process share: the schedule, and what became of their visits."""
+class _Result(msgspec.Struct):
+    outcome: str
 
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-        self.tally = Tally()
-        self.random = random.Random(spec.seed)  # noqa: S311 - no secret
-        self.started = time.monotonic() + _SPAWNED_SECONDS
-        self.spent = time.process_time()
-        self.left = 0
-        self._next = 0
 
-    def now(self) -> float:
-        """Return seconds since the start."""
-        return time.monotonic() - self.started
-
-    def next_visit(self) -> float | None:
-        """Return when the next visit is due; whoever asks makes it."""
-        self._next += 1
-        return self.spec.due(self._next - 1)
+class _Taken(msgspec.Struct):
+    results: list[_Result]
 
 
 class Shoppers:
@@ -156,17 +98,18 @@ class Shoppers:
             "exclude_product_ids": excluded or [],
         }
         status, answer = self._timed(due, "/recommend", asked, spec.browser_key, _is_banner)
-        if status == HTTPStatus.OK:
-            self._respond(user, answer, deferred=deferred)
+        read = _read(answer, _Banner)
+        if status == HTTPStatus.OK and read is not None:
+            self._respond(user, read, deferred=deferred)
 
-    def _respond(self, user: str, answer: dict[str, Any], *, deferred: bool) -> None:
+    def _respond(self, user: str, answer: _Banner, *, deferred: bool) -> None:
         """Let her see, click and buy, each in its own time, or never come back."""
         chances = self._shop.random
         banner = {
-            "recommendation_id": answer["recommendation_id"],
-            "attribution_token": answer["attribution_token"],
+            "recommendation_id": answer.recommendation_id,
+            "attribution_token": answer.attribution_token,
         }
-        shown = [each["product_id"] for each in answer["products"]]
+        shown = [each.product_id for each in answer.products]
         if not shown or chances.random() < 0.1:  # she never comes back
             return
         if deferred:
@@ -188,13 +131,17 @@ class Shoppers:
 
     def _report(self, event: dict[str, Any], key: str, tries: int) -> None:
         event = {"event_id": uuid.uuid4().hex, "occurred_at": _now()} | event
+        self._shop.reports[event["event_id"]] = self._shop.now()
         status, answer, headers = self._post("/events", [event], key)
-        if status == _SHED and "Retry-After" in headers and tries > 1:
-            self._spawn_later(float(headers["Retry-After"]), self._report, event, key, tries - 1)
+        del self._shop.reports[event["event_id"]]
+        pause = headers.get("Retry-After") or ""
+        if status == _SHED and pause.isdigit() and tries > 1:
+            self._spawn_later(float(pause), self._report, event, key, tries - 1)
             return
-        outcome = (
-            answer["results"][0]["outcome"] if status == HTTPStatus.ACCEPTED else f"status {status}"
-        )
+        taken = _read(answer, _Taken)
+        outcome = f"status {status}"
+        if status == HTTPStatus.ACCEPTED:
+            outcome = taken.results[0].outcome if taken and taken.results else "unreadable"
         self._shop.tally.reported[outcome] += 1
 
     def _large_batch(self, due: float) -> None:
@@ -215,18 +162,18 @@ class Shoppers:
         self, due: float, path: str, body: object, key: str,
         is_right: Callable[[int, Any], bool],
     ) -> tuple[int, Any]:  # fmt: skip
-        sent = self._shop.now()
+        sent = self._shop.visits[due] = self._shop.now()
         status, answer, headers = self._post(path, body, key)
         done = self._shop.now()
         outcome: Outcome = "wrong"
-        if status == _SHED and headers.get("Retry-After"):
-            outcome = "shed"
-        elif not is_right(status, answer):
+        is_shed = status == _SHED and bool(headers.get("Retry-After"))
+        if not is_shed and not is_right(status, answer):
             self._shop.tally.faults[f"{path} {status}"] += 1
         elif done - due > PATIENCE_SECONDS:
             self._shop.tally.faults[f"{path} late"] += 1
         else:
-            outcome = "good"
+            outcome = "shed" if is_shed else "good"
+        del self._shop.visits[due]
         self._shop.tally.add(due=due, sent=sent, done=done, outcome=outcome)
         return status, answer
 
@@ -246,7 +193,7 @@ class Shoppers:
             status = int(answer.status_code or 0)
             try:
                 read = msgspec.json.decode(answer.content or b"null")
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 return status, None, {}
             return status, read, answer.headers or {}
 
@@ -259,16 +206,29 @@ def _now() -> str:
     return datetime.now(UTC).isoformat()
 
 
+def _read(answer: Any, kind: type[T]) -> T | None:  # noqa: ANN401 - decoded JSON
+    """Return an answer as what it should be; None: it is not."""
+    try:
+        return msgspec.convert(answer, kind)
+    except msgspec.ValidationError:
+        return None
+
+
 def _is_banner(status: int, answer: Any) -> bool:  # noqa: ANN401 - decoded JSON
+    read = _read(answer, _Banner)
     return (
         status == HTTPStatus.OK
-        and len({each["product_id"] for each in answer["products"]}) == _BANNER
+        and read is not None
+        and len({each.product_id for each in read.products}) == _BANNER
     )
 
 
 def _is_taken(status: int, answer: Any) -> bool:  # noqa: ANN401 - decoded JSON
-    return status == HTTPStatus.ACCEPTED and all(
-        each["outcome"] == "accepted" for each in answer["results"]
+    read = _read(answer, _Taken)
+    return (
+        status == HTTPStatus.ACCEPTED
+        and read is not None
+        and [each.outcome for each in read.results] == ["accepted"] * _BATCH
     )
 
 
@@ -299,12 +259,14 @@ def play(spec: Spec) -> Played:
 
     runner = Environment(user_classes=[Shopper], host=spec.url).create_local_runner()
     runner.start(USERS, spawn_rate=USERS)
-    end = spec.seconds + PATIENCE_SECONDS + _LAST_SECONDS
+    end = spec.seconds + PATIENCE_SECONDS + LAST_SECONDS
     while shop.left < USERS and shop.now() < end:
         gevent.sleep(0.1)
-    share = (time.process_time() - shop.spent) / (shop.now() + _SPAWNED_SECONDS)
-    gevent.sleep(_LAST_SECONDS)
+    share = (time.process_time() - shop.spent) / (shop.now() + SPAWNED_SECONDS)
+    gevent.sleep(LAST_SECONDS)
     runner.quit()
+    if not spec.is_limit:
+        shop.close()
     return shop.tally.played(seconds=round(spec.seconds), cpu_share=share)
 
 

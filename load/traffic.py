@@ -42,7 +42,7 @@ class Played(msgspec.Struct, frozen=True):
     Attributes:
         seconds: one by one.
         p50_ms, p99_ms: latency of all good answers, from when they were due.
-        late_ms: p99 of how long after it was due a request was sent.
+        late_ms: p99 of how long after it was due the client came to a request.
         cpu_share: of one core, that the client took.
         ended: seconds after the start at which the last answer came.
         faults: what was wrong, by how often.

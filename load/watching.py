@@ -8,10 +8,13 @@ import http.client
 import threading
 import time
 import urllib.request
+from collections import defaultdict
+from collections.abc import Callable
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
+from prometheus_client.parser import text_string_to_metric_families
 
 from load.running import Ring
 
@@ -40,15 +43,19 @@ class Watch:
 
     Attributes:
         looks: one a second.
+        problems: why a thread ended before it was told to; empty: none did.
     """
 
     def __init__(self, ring: Ring) -> None:
         self.looks: list[Look] = []
+        self.problems: list[str] = []
         self._ring = ring
         self._stop = threading.Event()
         self._started = time.monotonic()
         self._latest = 0.0
-        self._threads = [threading.Thread(target=run) for run in (self._probe, self._look)]
+        self._threads = [
+            threading.Thread(target=self._guarded, args=[run]) for run in (self._probe, self._look)
+        ]
 
     def start(self) -> None:
         """Begin."""
@@ -64,6 +71,12 @@ class Watch:
     def now(self) -> float:
         """Return seconds since the watch began."""
         return time.monotonic() - self._started
+
+    def _guarded(self, run: Callable[[], None]) -> None:
+        try:
+            run()
+        except Exception as problem:  # noqa: BLE001 - whatever it is, the report tells it
+            self.problems.append(repr(problem))
 
     def _look(self) -> None:
         while not self._stop.wait(1.0):
@@ -88,11 +101,19 @@ class Watch:
 
 
 def refusals(url: str) -> dict[str, float]:
-    """Return how many requests a service has turned away, by reason; empty: it does not answer."""
+    """Return how many requests a service has turned away, by reason; empty: it does not answer.
+
+    Raises:
+        ValueError: its metrics cannot be read.
+    """
     try:
         with urllib.request.urlopen(url + "/metrics", timeout=_PATIENCE_SECONDS) as answer:  # noqa: S310
-            lines = answer.read().decode().splitlines()
-    except OSError:
+            text = answer.read().decode()
+    except (OSError, http.client.HTTPException):
         return {}
-    counts = (line.split('"') for line in lines if line.startswith("service_shed_total{"))
-    return {reason: float(value.rpartition(" ")[2]) for _, reason, value in counts}
+    counts: dict[str, float] = defaultdict(float)  # over all workers
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name == "service_shed_total":
+                counts[sample.labels["reason"]] += sample.value
+    return dict(counts)

@@ -14,7 +14,9 @@ import uvicorn
 
 log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 32
-"""Taken in one turn at most: other processes at the same queue get their share."""
+"""Taken in one turn at most."""
+_TURN_SECONDS: Final = 0.002
+"""Then the queue is left alone for so long: other processes at it get their share."""
 _PAUSE_SECONDS: Final = 0.2
 """After the system had no more files to give."""
 _ARRIVING_SECONDS: Final = 0.25
@@ -46,22 +48,26 @@ class Acceptor:
             await asyncio.wait(self._opening)
 
     def _take(self) -> None:
+        pause = 0.0
         for _ in range(_AT_ONCE):
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
+                break
             except OSError as problem:
                 log.warning("no_connection_taken", reason=str(problem))
-                self._loop.remove_reader(self._listener)
-                self._loop.call_later(_PAUSE_SECONDS, self._go_on)
-                return
+                pause = _PAUSE_SECONDS
+                break
+            pause = _TURN_SECONDS
             connection.setblocking(False)
             opening = self._loop.create_task(
                 self._loop.connect_accepted_socket(self._protocol, connection)
             )
             self._opening.add(opening)
             opening.add_done_callback(self._opened)
+        if pause:
+            self._loop.remove_reader(self._listener)
+            self._loop.call_later(pause, self._go_on)
 
     def _go_on(self) -> None:
         if not self._is_closed:

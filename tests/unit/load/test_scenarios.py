@@ -4,7 +4,7 @@ from load.crowd import Kept
 from load.goals import Goal
 from load.page import write_page
 from load.scenarios import SMOKE, WHOLE, Flood, Flooded, Told, flood_goals, goals, scenarios
-from load.shoppers import Phase, Spec
+from load.schedule import Phase, Spec
 from load.traffic import Played, Second
 from load.watching import Look
 
@@ -55,12 +55,16 @@ def test_a_burst_may_be_shed_but_must_be_over_soon():
     assert missed(goals(stormy, STEADY)) == ["burst: seconds until it is calm again"]
 
 
-def test_slow_senders_must_be_told():
+def test_slow_senders_must_be_told_each_time():
     writers = scenario("slow clients").crowd[1]
-    told = [Told(scenario("slow clients"), STEADY, Kept(530, count, 500)) for count in (writers, 0)]
+    found = [
+        goals(Told(scenario("slow clients"), STEADY, Kept(900, overdue, told, 800, 510.0)), STEADY)
+        for overdue, told in ((2 * writers, 2 * writers), (2 * writers, writers), (1, 1))
+    ]
 
-    assert missed(goals(told[0], STEADY)) == []
-    assert missed(goals(told[1], STEADY)) == ["slow clients: share of slow senders that got a 408"]
+    name = "slow clients: share of slow senders that got a 408"
+    assert [missed(each) for each in found] == [[], [name], [name]]
+    assert any("at once" in goal.name and goal.measured == 510.0 for goal in found[0])
 
 
 def test_a_flood_must_leave_four_fifths_of_the_capacity():
@@ -75,14 +79,18 @@ def test_a_flood_must_leave_four_fifths_of_the_capacity():
     ]
 
 
-def test_a_flood_that_its_client_could_not_send_is_not_judged():
+def test_a_flood_that_its_client_could_not_send_is_not_judged_but_one_must_be():
     calm = played(*seconds(4))
-    late = Played(seconds(4, good=0, wrong=400), 0.0, 0.0, 900.0, 1.0, 5.0)
+    late = Flood(4, Played(seconds(4, good=0, wrong=400), 0.0, 0.0, 900.0, 1.0, 5.0), 4.0, calm)
+    sent = Flood(2, played(*seconds(4, good=90, shed=110)), 4.0, calm)
 
-    found = flood_goals(Flooded(10, 100.0, 9_000.0, calm, [Flood(4, late, 4.0, calm)]))
+    some, none = (
+        flood_goals(Flooded(10, 100.0, 9_000.0, calm, floods)) for floods in ([sent, late], [late])
+    )
 
-    assert missed(found) == []
-    assert any("not judged" in goal.name and goal.measured == 900.0 for goal in found)
+    assert missed(some) == []
+    assert any("not judged" in goal.name and goal.measured == 900.0 for goal in some)
+    assert missed(none) == ["floods that could be judged"]
 
 
 def test_whole_and_smoke_play_the_same_scenarios():
