@@ -25,6 +25,8 @@ PIPELINED: Final = "pipelined"
 _HEADERS_COMPLETE: Final = HttpToolsProtocol.on_headers_complete
 _MESSAGE_COMPLETE: Final = HttpToolsProtocol.on_message_complete
 _RESPONSE_COMPLETE: Final = HttpToolsProtocol.on_response_complete
+_AT_ONCE: Final = 8
+"""Requests of one connection under way at most; browsers send one, pools of clients one."""
 _TIMED_EACH: Final = 8
 """Of so many requests under way one is timed: the others would only cost."""
 _TICKS: Final = 10
@@ -154,6 +156,9 @@ class Connection(Protocol):
     def on_headers_complete(self) -> None:
         """Refuse the request, or let uvicorn answer it."""
         self._head_bytes = None
+        if len(self._entered) >= _AT_ONCE:
+            self._cut()
+            return
         self._lane = lane = self._lane_of(self.url, self.headers)
         if lane is not None:
             if (lane.under_way >= lane.limit or self._refusals) and self._is_free():
@@ -192,6 +197,13 @@ class Connection(Protocol):
                     lane.took(self._admission.monotonic() - self._timed_since)
                     self._timed_since = 0.0
         _RESPONSE_COMPLETE(self)
+
+    def _cut(self) -> None:
+        """End the connection: what it sent before its answers would pass by every bound."""
+        if not self.transport.is_closing():
+            self._admission.refuse(PIPELINED)
+            self.transport.abort()
+        self.cycle = _REFUSED  # what is still read of this piece is for nobody
 
     def _is_free(self) -> bool:
         """Return True when nothing else is to be answered first."""

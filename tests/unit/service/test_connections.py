@@ -178,6 +178,23 @@ def test_requests_sent_before_the_answers_are_counted_one_by_one():
     play(story)
 
 
+def test_one_connection_cannot_take_everybodys_place_by_sending_before_the_answers():
+    async def story(served: Served) -> None:
+        served.app.open.clear()
+        client, other = await served.client(), await served.client()
+        client.send(RECOMMEND * 100)
+
+        assert await client.ended() == b""
+        assert served.refused == ["pipelined"]
+        await until(lambda: served.lane().under_way == 0)
+        served.app.open.set()
+        other.send(RECOMMEND * 8)
+        assert [(await other.answer())[0] for _ in range(8)] == [200] * 8
+        assert served.lane().under_way == 0
+
+    play(story, banners=20)
+
+
 def test_a_client_that_closes_after_its_request_is_answered_and_closed():
     async def story(served: Served) -> None:
         client = await served.client()
