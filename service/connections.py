@@ -155,7 +155,7 @@ class Connection(Protocol):
 
     def on_headers_complete(self) -> None:
         """Refuse the request, or let uvicorn answer it."""
-        self._head_bytes = None
+        self._in_head, self._held_bytes = False, 0
         if len(self._entered) >= _AT_ONCE:
             self._cut()
             return
@@ -174,6 +174,7 @@ class Connection(Protocol):
 
     def on_message_complete(self) -> None:
         """Count the request from now on."""
+        self._is_reading = False
         _MESSAGE_COMPLETE(self)
         self._whole = self.headers
         if self.cycle.response_complete:  # refused, or answered before its body had come

@@ -1,8 +1,8 @@
 """HTTP/1.1 as uvicorn reads it, with two things mended: heads are bounded, refusals are problems.
 
-The parser keeps whatever a caller sends before the empty line that ends a request's head, so one
-connection could fill the memory. And what is not HTTP never reaches the app, which would have
-answered with a problem document.
+The parser keeps whatever a caller sends before the empty line that ends a request's head, and again
+what follows the last chunk of a body, so one connection could fill the memory. And what is not HTTP
+never reaches the app, which would have answered with a problem document.
 """
 
 import secrets
@@ -14,33 +14,56 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from schemas.problems import MEDIA_TYPE, problem_body
 
 HEAD_BYTES: Final = 64 * 1024
-"""Beside what came in one piece with the head's first bytes, at most a socket's read buffer."""
+"""Of a request at most, beside its body and one read of the socket."""
+_HEADER: Final = HttpToolsProtocol.on_header
+_BODY: Final = HttpToolsProtocol.on_body
 
 
 class Protocol(HttpToolsProtocol):
     """One connection."""
 
-    _head_bytes: int | None = None
-    """Bytes of a head that is not complete; None: no head is being read."""
+    _is_reading = False
+    """Whether a request has begun and is not whole."""
+    _in_head = False
+    _held_bytes = 0
+    """Of the request that is read, since it began or its body last grew: the parser may hold them."""
+    _opening_bytes = 0
+    """Of the piece that is read, while it may have begun with a request."""
 
     def on_message_begin(self) -> None:
         """A request's first byte came."""
         super().on_message_begin()
-        self._head_bytes = 0
+        self._is_reading = self._in_head = True
+        self._held_bytes, self._opening_bytes = self._opening_bytes, 0
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; what comes after the body is let go."""
+        if self._in_head:
+            _HEADER(self, name, value)
 
     def on_headers_complete(self) -> None:
         """A request's head is complete."""
-        self._head_bytes = None
+        self._in_head, self._held_bytes = False, 0
         super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        """Some of a request's body came; how much is held of it is the app's to bound."""
+        self._held_bytes = 0
+        _BODY(self, body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        self._is_reading = False
+        super().on_message_complete()
+
     def data_received(self, data: bytes) -> None:
-        """Take in what came; refuse a head that does not end."""
-        if self._head_bytes is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head is too long")
-                return
+        """Take in what came; refuse a head, or what follows a body, that does not end."""
+        self._held_bytes += len(data)
+        self._opening_bytes = 0 if self._is_reading else len(data)
         super().data_received(data)
+        if self._held_bytes > HEAD_BYTES and self._is_reading:
+            detail = "the head, or what follows the body, is too long"
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, detail)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP, and close."""

@@ -4,6 +4,7 @@ import json
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 import uvicorn
@@ -24,7 +25,8 @@ def port():
 
     @app.post("/echo")
     async def echo(request: Request) -> str:
-        return (await request.body()).decode()
+        late = request.headers.get("x-late", "")
+        return (await request.body()).decode() + ("late" if late else "")
 
     listener = listening("127.0.0.1", 0)
     running = uvicorn.Server(configuration(app))
@@ -78,15 +80,49 @@ def test_what_is_not_http_gets_a_problem_and_the_connection_ends(port):
 def test_a_head_that_does_not_end_is_refused_before_it_fills_the_memory(port):
     start, more = b"GET /livez HTTP/1.1\r\nHost: a\r\nX: ", b"x" * 30_000
 
-    head, _, body = send_raw(port, start, more, more, more).partition(b"\r\n\r\n")
+    head, _, body = send_raw(port, start + more, more, more).partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 431 ")
-    assert json.loads(body)["detail"] == "the head is too long"
+    assert json.loads(body)["detail"] == "the head, or what follows the body, is too long"
     assert send_raw(port, start, more, b"\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
 
 
+CHUNKED = (
+    b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n"
+)
+
+
+@pytest.mark.parametrize("more", [b"X: " + b"x" * 3_000 + b"\r\n", b"x" * 3_000])
+def test_what_follows_a_body_and_does_not_end_is_refused_before_it_fills_the_memory(port, more):
+    with socket.create_connection(("127.0.0.1", port), timeout=20.0) as connection:
+        connection.sendall(CHUNKED + b"0\r\nX: ")
+        sent = 0
+        with suppress(ConnectionResetError, BrokenPipeError):
+            while sent < 20_000_000:
+                connection.sendall(more * 10)
+                sent += 10 * len(more)
+            connection.shutdown(socket.SHUT_WR)
+
+    assert sent < 20_000_000
+    assert send_raw(port, GOOD).startswith(b"HTTP/1.1 200")
+
+
+def test_headers_that_follow_a_body_are_let_go(port):
+    answered = send_raw(port, CHUNKED, b"0\r\nX-Late: 1\r\n\r\n" + GOOD)
+
+    assert answered.count(b"HTTP/1.1 200") == 2
+    assert b"late" not in answered
+
+
+def test_a_body_in_the_smallest_of_chunks_is_no_long_head(port):
+    answered = send_raw(port, CHUNKED, b"1\r\nx\r\n" * 30_000, b"0\r\n\r\n" + GOOD)
+
+    assert answered.count(b"HTTP/1.1 200") == 2
+
+
 def test_a_large_body_that_brings_the_next_head_is_no_long_head(port):
-    body = b" " * 60_000
+    body = b" " * 200_000
     first = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n"
     first += b"Content-Length: %d\r\n\r\n" % len(body)
 
