@@ -1,10 +1,11 @@
 """Which requests are let in while others are under way, decided before a body is read.
 
 A request that has come waits for all that came before it, so what is under way is the queue, and
-its length is the delay. Banners, events and large bodies are bounded apart from each other: a slow
-log must not cost anybody a banner. The bounds of the first two shrink while banners take longer
-than a target and grow back when they do not, because what a banner costs depends on the catalogue
-and the machine.
+its length is the delay. Banners, events, large bodies and all other requests are bounded apart from
+each other: a slow log must not cost anybody a banner, nor who reads the documentation slowly an
+event. Only what operators watch is unbounded, spelt just so. The bounds, but for that of large
+bodies, shrink while banners take longer than a target and grow back when they do not, because what
+a banner costs depends on the catalogue and the machine.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from typing import Final
 _SHRINKS_AT_MOST: Final = 0.5
 _GROWS: Final = 1.1
 _SMALLEST_SHARE: Final = 1 / 8
+_OPERATORS: Final = frozenset({b"/livez", b"/readyz", b"/metrics"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class AdmissionSettings:
         look_seconds: how often that is looked at.
         banners: requests for a banner under way at most.
         events: requests with events under way at most; they wait for the log too.
+        others: all other requests under way at most.
         large_bodies: requests under way at most whose body is, or may become, larger than
             `large_bytes`: what bounds the memory that bodies take.
         large_bytes: bodies up to this size are small.
@@ -41,6 +44,7 @@ class AdmissionSettings:
     look_seconds: float = 0.2
     banners: int = 512
     events: int = 1_024
+    others: int = 128
     large_bodies: int = 32
     large_bytes: int = 65_536
     refusal_seconds: float = 0.1
@@ -122,6 +126,7 @@ class Admission:
         self._answered, self._seconds, self._refused = 0, 0.0, False
         self._banners = Lane("banners", settings.banners, took=self._banner_took)
         self._events = Lane("events", settings.events)
+        self._others = Lane("others", settings.others)
         self._large = Lane("large_bodies", settings.large_bodies, waits_for_body=True)
 
     def lane(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> Lane | None:
@@ -131,8 +136,10 @@ class Admission:
             url: as sent.
             headers: names in lower case.
         """
-        if url == b"/recommend":
+        if url == b"/recommend" or url.partition(b"?")[0] == b"/recommend":
             return self._banners
+        if url in _OPERATORS:
+            return None
         for name, value in headers:
             if name == b"content-length":
                 # What is no number is the route's to refuse; nor does it take long numbers.
@@ -140,7 +147,8 @@ class Admission:
                     return self._large
             elif name == b"transfer-encoding":
                 return self._large
-        return self._events if url.startswith(b"/events") else None
+        is_events = url == b"/events" or url.partition(b"?")[0] == b"/events"
+        return self._events if is_events else self._others
 
     def refuse(self, reason: str) -> None:
         """Count a refusal."""
@@ -163,5 +171,6 @@ class Admission:
             self._share = share
             self._banners.limit = max(1, int(self.settings.banners * share))
             self._events.limit = max(1, int(self.settings.events * share))
+            self._others.limit = max(1, int(self.settings.others * share))
         self._looked_at = now
         self._answered, self._seconds, self._refused = 0, 0.0, False

@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 import msgspec
@@ -285,9 +286,11 @@ def _add_health_routes(app: FastAPI, on: Dependencies) -> None:
         text = await asyncio.to_thread(on.exposition)
         return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
+    page = cache(lambda: docs_page.page(app.openapi()))
+
     @app.get("/docs", include_in_schema=False)
     async def docs(_: Request) -> Response:
         return HTMLResponse(
-            docs_page.page(app.openapi()),
+            page(),
             headers={"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
         )

@@ -40,9 +40,22 @@ def after_a_look(admission, clock, *, banner_seconds: float):
     return banners, events
 
 
-@pytest.mark.parametrize("url", [b"/livez", b"/readyz", b"/metrics", b"/recommendx", b"/docs"])
+@pytest.mark.parametrize("url", [b"/livez", b"/readyz", b"/metrics"])
 def test_what_operators_look_at_is_let_in_whatever_happens(admission, url):
     assert admission.lane(url, []) is None
+
+
+@pytest.mark.parametrize("url", [b"/recommend", b"/recommend?", b"/recommend?key=x"])
+def test_banners_are_bounded_together_whatever_key_the_page_names(admission, url):
+    assert admission.lane(url, [(b"content-length", b"70000")]).reason == "banners"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [b"/recommendx", b"/docs", b"/%72ecommend", b"/%65vents", b"http://h/events", b"/livez?x", b"*"],
+)
+def test_whatever_else_is_asked_and_however_it_is_spelt_is_bounded(admission, url):
+    assert admission.lane(url, []).reason == "others"
 
 
 @pytest.mark.parametrize("length", [b"65537", b"2000000", b"9" * 30, b"9" * 30_000])

@@ -322,3 +322,11 @@ def test_the_lifespan_starts_and_stops_everything(make_shop, event, call):
     reader = fresh.log.consumer(["events"], group=None)
     assert len(reader.poll(max_records=10, timeout_seconds=0.0)) == 2
     reader.close()
+
+
+def test_the_documentation_is_rendered_once(shop, monkeypatch):
+    first = shop.send("GET", "/docs")
+
+    monkeypatch.setattr("service.docs_page.page", None)
+
+    assert shop.send("GET", "/docs").body == first.body
