@@ -8,6 +8,7 @@ bodies, shrink while banners take longer than a target and grow back when they d
 a banner costs depends on the catalogue and the machine.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +31,7 @@ class AdmissionSettings:
         others: all other requests under way at most.
         large_bodies: requests under way at most whose body is, or may become, larger than
             `large_bytes`: what bounds the memory that bodies take.
+        large_bodies_each: of these from one network address, but for a trusted proxy's own.
         large_bytes: bodies up to this size are small.
         refusal_seconds: a refusal is sent so much later. A client that comes again at once would
             otherwise cost the others a fifth of their capacity.
@@ -46,6 +48,7 @@ class AdmissionSettings:
     events: int = 1_024
     others: int = 128
     large_bodies: int = 32
+    large_bodies_each: int = 4
     large_bytes: int = 65_536
     refusal_seconds: float = 0.1
     request_seconds: float = 10.0
@@ -83,23 +86,44 @@ class Lane:
             that clients who send slowly take nobody's place.
         under_way: how many are counted now.
         limit: no more are let in.
+        each: nor more of one guest; for a lane that waits for bodies.
         is_timed: True: `took` is to be told how long some of them took, in seconds.
     """
 
-    __slots__ = ("is_timed", "limit", "reason", "took", "under_way", "waits_for_body")
+    __slots__ = (
+        "_guests", "each", "is_timed", "limit", "reason", "took", "under_way", "waits_for_body",
+    )  # fmt: skip
 
     def __init__(
         self,
         reason: str,
         limit: int,
         *,
-        waits_for_body: bool = False,
+        each: int = 0,
         took: Callable[[float], None] | None = None,
     ) -> None:
-        self.reason, self.limit, self.waits_for_body = reason, limit, waits_for_body
+        self.reason, self.limit, self.each = reason, limit, each
+        self.waits_for_body = each > 0
         self.under_way = 0
+        self._guests: Counter[str] = Counter()
         self.is_timed = took is not None
         self.took = took or (lambda _: None)
+
+    def has_place(self, guest: str) -> bool:
+        """Whether one more of a guest's is let in; "" is whoever may take every place."""
+        return self.under_way < self.limit and (not guest or self._guests[guest] < self.each)
+
+    def enter(self, guest: str) -> None:
+        """Count a guest's."""
+        self.under_way += 1
+        self._guests[guest] += 1
+
+    def leave(self, guest: str) -> None:
+        """Count it no more."""
+        self.under_way -= 1
+        self._guests[guest] -= 1
+        if not self._guests[guest]:
+            del self._guests[guest]
 
 
 class Admission:
@@ -127,7 +151,7 @@ class Admission:
         self._banners = Lane("banners", settings.banners, took=self._banner_took)
         self._events = Lane("events", settings.events)
         self._others = Lane("others", settings.others)
-        self._large = Lane("large_bodies", settings.large_bodies, waits_for_body=True)
+        self._large = Lane("large_bodies", settings.large_bodies, each=settings.large_bodies_each)
 
     def lane(self, url: bytes, headers: list[tuple[bytes, bytes]]) -> Lane | None:
         """Return where a request belongs by its head; None: it is let in whatever happens.

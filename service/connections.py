@@ -12,11 +12,13 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 from uvicorn import Config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from schemas.problems import MEDIA_TYPE, problem_body
 from service.admission import Admission, Lane
+from service.limits import network
 from service.protocol import Protocol
 
 SLOW_REQUEST: Final = "slow_request"
@@ -68,14 +70,27 @@ _REFUSED: Final[Any] = _Refused()
 
 
 class Door:
-    """When refusals are sent, and the look over all connections; for one event loop."""
+    """When refusals are sent, and the look over all connections; for one event loop.
 
-    def __init__(self, admission: Admission) -> None:
+    Args:
+        admission: who is let in.
+        proxies: knows which proxies are trusted.
+    """
+
+    def __init__(self, admission: Admission, proxies: ProxyHeadersMiddleware) -> None:
         self.admission = admission
+        self._trusted = proxies.trusted_hosts
         self._due: deque[list[Connection]] = deque([] for _ in range(2 * _TICKS))
         self._tick_seconds = admission.settings.refusal_seconds / _TICKS
         self._next = 0
         self._ticks = self._looks = False
+
+    def guest(self, address: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+        """Return the network that a request comes from; "" is a trusted proxy's own."""
+        if address in self._trusted:
+            named = b",".join(value for name, value in headers if name == b"x-forwarded-for")
+            address = self._trusted.get_trusted_client_address(named.decode("latin-1"))[0]
+        return network(address)
 
     def opened(self, loop: AbstractEventLoop, connections: Iterable[Any]) -> None:
         """Look over the connections from now on, until there are none."""
@@ -131,6 +146,7 @@ class Connection(Protocol):
         self._lane_of = door.admission.lane
         self._lane: Lane | None = None
         self._entered: list[Lane | None] = []
+        self._guests: list[str] = []
         self._timed_since = 0.0
         self._refusals = 0
         self._is_last = False
@@ -147,8 +163,7 @@ class Connection(Protocol):
         """Let go of what was counted."""
         super().connection_lost(exc)
         for lane in self._entered:
-            if lane is not None:
-                lane.under_way -= 1
+            self._leave(lane)
         self._entered.clear()
 
     # Written out rather than short: these run on every request.
@@ -164,9 +179,8 @@ class Connection(Protocol):
             if (lane.under_way >= lane.limit or self._refusals) and self._is_free():
                 self._turn_away(lane)
                 return
-            if lane.waits_for_body:
-                lane.under_way += 1
-                self._entered.append(lane)
+            if lane.waits_for_body and not self._enter(lane):
+                return
         elif self._refusals:
             self._turn_away(None)
             return
@@ -192,12 +206,33 @@ class Connection(Protocol):
         """Count it no more."""
         if self._entered:  # else it was answered before its body had come
             lane = self._entered.pop(0)
-            if lane is not None:
-                lane.under_way -= 1
-                if self._timed_since:
-                    lane.took(self._admission.monotonic() - self._timed_since)
-                    self._timed_since = 0.0
+            self._leave(lane)
+            if lane is not None and self._timed_since:
+                lane.took(self._admission.monotonic() - self._timed_since)
+                self._timed_since = 0.0
         _RESPONSE_COMPLETE(self)
+
+    def _enter(self, lane: Lane) -> bool:
+        """Take a place that is held while the body comes; False: there was none."""
+        guest = self._door.guest(self.client[0] if self.client else "", self.headers)
+        if lane.has_place(guest):
+            lane.enter(guest)
+            self._entered.append(lane)
+            self._guests.append(guest)
+            return True
+        if self._is_free():
+            self._turn_away(lane)
+        else:
+            self._cut()
+        return False
+
+    def _leave(self, lane: Lane | None) -> None:
+        if lane is None:
+            return
+        if lane.waits_for_body:
+            lane.leave(self._guests.pop(0))
+        else:
+            lane.under_way -= 1
 
     def _cut(self) -> None:
         """End the connection: what it sent before its answers would pass by every bound."""

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from service.accepting import Server
 from service.admission import Admission, AdmissionSettings
@@ -78,7 +79,8 @@ def configuration(
     """
     if admission is None:
         return _configured(app, Protocol, AdmissionSettings().idle_seconds, trusted_proxies)
-    door = Door(admission)
+    proxies = ProxyHeadersMiddleware(app, trusted_proxies)  # type: ignore[arg-type]
+    door = Door(admission, proxies)
 
     class Here(Connection):
         """A connection of this server."""

@@ -52,7 +52,15 @@ def test_banners_are_bounded_together_whatever_key_the_page_names(admission, url
 
 @pytest.mark.parametrize(
     "url",
-    [b"/recommendx", b"/docs", b"/%72ecommend", b"/%65vents", b"http://h/events", b"/livez?x", b"*"],
+    [
+        b"/recommendx",
+        b"/docs",
+        b"/%72ecommend",
+        b"/%65vents",
+        b"http://h/events",
+        b"/livez?x",
+        b"*",
+    ],
 )
 def test_whatever_else_is_asked_and_however_it_is_spelt_is_bounded(admission, url):
     assert admission.lane(url, []).reason == "others"

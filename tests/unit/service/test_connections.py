@@ -48,8 +48,8 @@ class Served:
         self.app, self.port, self.admission, self.refused = app, port, admission, refused
         self.clients: list[Client] = []
 
-    def lane(self, path: bytes = b"/recommend"):
-        return self.admission.lane(path, [])
+    def lane(self, path: bytes = b"/recommend", length: bytes = b"2"):
+        return self.admission.lane(path, [(b"content-length", length)])
 
     async def client(self) -> "Client":
         self.clients.append(Client(*await asyncio.open_connection("127.0.0.1", self.port)))
@@ -80,7 +80,7 @@ class Client:
 
 
 @asynccontextmanager
-async def running(**settings) -> AsyncIterator[Served]:
+async def running(*, trusted_proxies: str = "", **settings) -> AsyncIterator[Served]:
     app, refused = App(), []
     given = {"refusal_seconds": 0.01, "watch_seconds": 0.02} | settings
     admission = Admission(
@@ -88,7 +88,7 @@ async def running(**settings) -> AsyncIterator[Served]:
     )
     listener = listening("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    server = Server(configuration(app, admission))
+    server = Server(configuration(app, admission, trusted_proxies=trusted_proxies))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     served = Served(app, port, admission, refused)
     try:
@@ -273,6 +273,54 @@ def test_large_bodies_that_do_not_come_hold_their_places_only_so_long():
         assert served.refused == ["large_bodies", "slow_request"]
 
     play(story, large_bodies=1, request_seconds=0.3)
+
+
+LARGE = b"POST /events HTTP/1.1\r\ncontent-length: 70000\r\n"
+
+
+def test_one_address_cannot_take_every_place_of_large_bodies():
+    async def story(served: Served) -> None:
+        slow = [await served.client() for _ in range(3)]
+        for one in slow:
+            one.send(LARGE + b"\r\n")
+        await until(lambda: served.refused == ["large_bodies"])
+
+        assert served.app.seen == 2
+        for one in slow:
+            one.writer.close()
+        await until(lambda: served.lane(b"/events", b"70000").under_way == 0)
+        client = await served.client()
+        client.send(LARGE + b"\r\n" + b"." * 70_000)
+        assert (await client.answer())[0] == 200
+
+    play(story, large_bodies_each=2)
+
+
+def test_a_trusted_proxy_speaks_for_many_addresses():
+    async def story(served: Served) -> None:
+        named = [b"2.2.2.2", b"2.2.2.2, 127.0.0.1", b"2.2.2.3", b"2.2.2.2"]
+        for address in named:
+            (await served.client()).send(LARGE + b"x-forwarded-for: " + address + b"\r\n\r\n")
+        for _ in range(3):
+            (await served.client()).send(LARGE + b"\r\n")
+        await until(lambda: served.app.seen == 6)
+
+        assert served.refused == ["large_bodies"]
+
+    play(story, large_bodies_each=2, trusted_proxies="127.0.0.1")
+
+
+def test_large_bodies_sent_before_the_answers_find_no_more_places():
+    async def story(served: Served) -> None:
+        served.app.open.clear()
+        client = await served.client()
+        client.send(RECOMMEND + (LARGE + b"\r\n" + b"." * 70_000) * 2)
+
+        assert await client.ended() == b""
+        assert served.refused == ["pipelined"]
+        await until(lambda: served.lane(b"/events", b"70000").under_way == 0)
+
+    play(story, large_bodies_each=1)
 
 
 def test_connections_without_a_request_are_closed_and_cost_nobody_an_answer():
