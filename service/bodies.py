@@ -1,6 +1,7 @@
 """Bodies of requests: read under a limit before anything is parsed, then decoded strictly."""
 
 import re
+from collections.abc import Sized
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -106,19 +107,31 @@ def decode_events(body: bytes) -> list[EventIn | Unreadable]:
         NotJson: the list as a whole cannot be read.
         RequestNotValid: the body is no list, or a list of too many events.
     """
-    events: list[EventIn | Unreadable]
     try:
-        events = list(_EVENTS.decode(body))
+        events = _EVENTS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        events = [read_event(bytes(raw)) for raw in raw_list(body)]
+        return [read_event(raw) for raw in raw_events(body)]
+    _check_count(events)
+    return list(events)
+
+
+def raw_events(body: bytes) -> list[bytes]:
+    """Return the events of a list, not yet decoded.
+
+    Counted before any is looked at: what is no event costs far more than what is one.
+
+    Raises:
+        NotJson: the list as a whole cannot be read.
+        RequestNotValid: the body is no list, or a list of too many events.
+    """
+    raws = _decode(_RAW, body)
+    _check_count(raws)
+    return [bytes(raw) for raw in raws]
+
+
+def _check_count(events: Sized) -> None:
     if len(events) > EVENTS_PER_REQUEST:
-        raise RequestNotValid(f"at most {EVENTS_PER_REQUEST} events in one request")
-    return events
-
-
-def raw_list(body: bytes) -> list[msgspec.Raw]:
-    """Return the elements of a list, not yet decoded; raises NotJson or RequestNotValid."""
-    return _decode(_RAW, body)
+        raise RequestNotValid(f"at most {EVENTS_PER_REQUEST} events in one list")
 
 
 def read_event(raw: bytes) -> EventIn | Unreadable:

@@ -1,8 +1,8 @@
 """The topic `inbox`: events from order services and raters, through the same intake as HTTP.
 
-A record is the JSON of one event or of a list of events; whoever may write to the topic is trusted
-like a key with `events:server`. Commit order: outputs to `events` and `events.dead` and the offsets
-of `inbox`, together; so a record that comes again was not taken before.
+A record is the JSON of one event or of a list of at most 1,000; whoever may write to the topic is
+trusted like a key with `events:server`. Commit order: outputs to `events` and `events.dead` and the
+offsets of `inbox`, together; so a record that comes again was not taken before.
 """
 
 import threading
@@ -146,10 +146,11 @@ def _events_of(value: bytes) -> Sequence[bytes]:
 
     Raises:
         NotJson: the bytes are not JSON.
+        RequestNotValid: a list of too many events.
     """
     if not value.lstrip().startswith(b"["):
         return [value]
-    return [bytes(raw) for raw in bodies.raw_list(value)]
+    return bodies.raw_events(value)
 
 
 def _next_offsets(records: Sequence[Record]) -> dict[Partition, int]:

@@ -191,6 +191,15 @@ def test_what_is_echoed_is_short(shop):
     refused(shop.send("POST", "/recommend", {"x" * 60_000: 1}), 422)
 
 
+def test_a_body_full_of_what_is_no_event_is_refused_before_any_is_looked_at(shop, monkeypatch):
+    looked_at: list[bytes] = []
+    monkeypatch.setattr("service.bodies.read_event", looked_at.append)
+
+    answer = shop.send("POST", "/events", b"[" + b"0," * 1_000 + b"0]")
+
+    assert (answer.status, looked_at) == (422, [])
+
+
 def test_too_many_events_are_refused_as_a_whole(shop, event):
     many = [event(event_id=f"e{number}") for number in range(1001)]
 

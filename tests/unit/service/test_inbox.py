@@ -75,6 +75,7 @@ POISON = {
     "NUL": b'{"event_id":"\\u0000","type":"click","occurred_at":"2023-11-14T22:13:20Z"}',
     "binary": b"\x00\xff\xfe",
     "a number": b"7",
+    "too many": b"[" + b"{}," * 1_000 + b"{}]",
     "cross-user": encode(
         {
             "event_id": "x",
