@@ -42,12 +42,12 @@ class Window:
             self._began = began
             empty = bytes(self._cells * self._rows[0].itemsize)
             self._rows = (array("L", empty), array("L", empty))
-        least = 0
-        for number, row in enumerate(self._rows):
-            cell = hash((number, who)) % self._cells
-            row[cell] += 1
-            least = row[cell] if not least else min(least, row[cell])
-        return least
+        mixed = hash((0, who))  # its halves know nothing of each other
+        first, second = mixed % self._cells, (mixed >> 32) % self._cells
+        one, other = self._rows
+        one[first] += 1
+        other[second] += 1
+        return min(one[first], other[second])
 
     def is_over(self, who: Hashable, now_ms: int) -> bool:
         """Count one more of `who`, and return whether that is beyond the cap."""

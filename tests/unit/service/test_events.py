@@ -185,6 +185,15 @@ def test_many_strangers_neither_fill_the_memory_nor_cost_a_newcomer_her_events()
     assert not any(window.is_over(("newcomer", number), 0) for number in range(100))
 
 
+def test_strangers_who_share_a_cell_of_one_row_share_one_of_the_other_by_chance_alone():
+    window, strangers = Window(cap=1, seconds=60), 5_000
+
+    taken_for_another = sum(window.is_over(f"address {n}", 0) for n in range(strangers))
+
+    # Some 95 pairs share a cell of the first row; by chance 2 find both of their cells taken.
+    assert taken_for_another < 15
+
+
 def test_a_browsers_click_sooner_than_anybody_reacts_is_refused(make_shop, event):
     shop = make_shop(api_keys=KEYS + ",recommend-1:recommend")
     answer = shop.send(
