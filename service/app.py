@@ -27,7 +27,8 @@ from service.api_keys import ApiKeys
 from service.appender import Appender
 from service.behaviour import Behaviour
 from service.errors import NotReady, ProductNotKnown, RequestNotValid, TryLater
-from service.intake import BROWSER, SERVER, Intake, Verdict
+from service.intake import Intake, Verdict
+from service.judgement import Caller, judged
 from service.limits import BrowserRules
 from service.metrics import Metrics
 from service.recommendation import Recommender
@@ -148,12 +149,16 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
         scopes = on.api_keys.require(
             request, keys.EVENTS_BROWSER, keys.EVENTS_SERVER, now_ms=on.clock()
         )
-        trusted = keys.EVENTS_SERVER in scopes
+        caller = Caller(
+            trusted=keys.EVENTS_SERVER in scopes,
+            address=request.client.host if request.client else "",
+            user_agent=request.headers.get("user-agent", ""),
+        )
         body = await bodies.read_body(request, BODY_BYTES, bodies.BEACON)
         results: list[EventResult] = []
         messages: list[Message] = []
         for number, event in enumerate(bodies.decode_events(body), start=1):
-            verdict = _judged(on, request, event, trusted=trusted)
+            verdict = _judged(on, event, caller)
             if traced and isinstance(event, EventIn):
                 ids = _ids(request, event.recommendation_id)
                 log.debug("event_judged", type=event.type, outcome=verdict.outcome, **ids)
@@ -168,30 +173,19 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
         return _accepted(EventsResponse(results=tuple(results)))
 
 
-def _judged(
-    on: Dependencies, request: Request, event: EventIn | bodies.Unreadable, *, trusted: bool
-) -> Verdict:
+def _judged(on: Dependencies, event: EventIn | bodies.Unreadable, caller: Caller) -> Verdict:
     """Return what becomes of one event, and count it."""
     if isinstance(event, bodies.Unreadable):
         on.metrics.events.labels("unreadable", "invalid").inc()
         return Verdict("invalid", event.reason)
-    now_ms = on.clock()
-    verdict: Verdict | None = None
-    address = request.client.host if request.client else ""
-    if not trusted:
-        verdict = on.browser_rules.refusal(
-            event,
-            address=address,
-            user_agent=request.headers.get("user-agent", ""),
-            now_ms=now_ms,
-        )
-    if verdict is None:
-        rows = on.behaviour.state.catalogue.row_of
-        verdict = on.intake.judge(event, SERVER if trusted else BROWSER, rows, now_ms)
-        key = verdict.messages[0].key if verdict.messages else None
-        if not trusted and event.attribution_token and key:
-            excess = on.browser_rules.excess(event, key, address=address, now_ms=now_ms)
-            verdict = excess or verdict
+    verdict = judged(
+        event,
+        caller,
+        intake=on.intake,
+        rules=on.browser_rules,
+        rows=on.behaviour.state.catalogue.row_of,
+        now_ms=on.clock(),
+    )
     on.metrics.events.labels(event.type, verdict.outcome).inc()
     return verdict
 

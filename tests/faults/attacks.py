@@ -31,7 +31,8 @@ from schemas.events import Recommended
 from schemas.limits import BANNER_SIZE
 from schemas.requests import EventIn
 from schemas.rewards import Reward
-from service.intake import BROWSER, SERVER, Intake
+from service.intake import Intake
+from service.judgement import Caller, judged
 from service.limits import BrowserLimits, BrowserRules
 from service.tokens import Tokens
 from simulator.circumstances import Circumstances, Rhythm
@@ -219,17 +220,10 @@ class Ring:
             trusted = True
             fields["attribution_token"] = None  # from an order service it may be missing
         event = EventIn(event_id=f"event-{next(self._numbers)}", occurred_at=at, **fields)
-        refusal = None
-        if not trusted:
-            refusal = self._rules.refusal(
-                event, address=address, user_agent=BROWSER_AGENT, now_ms=now_ms
-            )
-        producer = SERVER if trusted else BROWSER
-        verdict = refusal or self._intake.judge(event, producer, self.shop.row_of, now_ms)
-        if not trusted and verdict.messages and event.attribution_token:
-            key = verdict.messages[0].key
-            assert key is not None
-            verdict = self._rules.excess(event, key, address=address, now_ms=now_ms) or verdict
+        verdict = judged(
+            event, Caller(trusted, address, BROWSER_AGENT), intake=self._intake, rules=self._rules,
+            rows=self.shop.row_of, now_ms=now_ms,
+        )  # fmt: skip
         if attacker:
             self.outcomes[verdict.outcome] += 1
         for message in verdict.messages:
