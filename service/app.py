@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from service.errors import NotReady, ProductNotKnown, RequestNotValid, TryLater
 from service.intake import Intake, Verdict
 from service.judgement import Caller, judged
 from service.limits import BrowserRules
-from service.metrics import Metrics
+from service.metrics import UNREADABLE, Metrics
 from service.recommendation import Recommender
 from service.routes import ByteRoute, JsonBytes, Measured
 from streams.port import Message
@@ -157,12 +158,14 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
         body = await bodies.read_body(request, BODY_BYTES, bodies.BEACON)
         results: list[EventResult] = []
         messages: list[Message] = []
+        judgements: Counter[tuple[str, str]] = Counter()
         for number, event in enumerate(bodies.decode_events(body), start=1):
             verdict = _judged(on, event, caller)
             if traced and isinstance(event, EventIn):
                 ids = _ids(request, event.recommendation_id)
                 log.debug("event_judged", type=event.type, outcome=verdict.outcome, **ids)
             messages += verdict.messages
+            judgements[_type(event), verdict.outcome] += 1
             results.append(EventResult(
                 event_id=event.event_id, outcome=verdict.outcome, reason=verdict.reason
             ))  # fmt: skip
@@ -170,15 +173,14 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
                 await asyncio.sleep(0)
         if messages:
             await _durable(on, "events", messages)
+        on.metrics.judged(judgements)
         return _accepted(EventsResponse(results=tuple(results)))
 
 
 def _judged(on: Dependencies, event: EventIn | bodies.Unreadable, caller: Caller) -> Verdict:
-    """Return what becomes of one event, and count it."""
     if isinstance(event, bodies.Unreadable):
-        on.metrics.events.labels("unreadable", "invalid").inc()
         return Verdict("invalid", event.reason)
-    verdict = judged(
+    return judged(
         event,
         caller,
         intake=on.intake,
@@ -186,8 +188,10 @@ def _judged(on: Dependencies, event: EventIn | bodies.Unreadable, caller: Caller
         rows=on.behaviour.state.catalogue.row_of,
         now_ms=on.clock(),
     )
-    on.metrics.events.labels(event.type, verdict.outcome).inc()
-    return verdict
+
+
+def _type(event: EventIn | bodies.Unreadable) -> str:
+    return UNREADABLE if isinstance(event, bodies.Unreadable) else event.type
 
 
 async def _durable(on: Dependencies, topic: str, messages: Sequence[Message]) -> None:

@@ -17,7 +17,7 @@ from schemas.events import DeadLetter
 from schemas.limits import BODY_BYTES
 from service import bodies, intake
 from service.errors import ServiceError
-from service.metrics import Metrics
+from service.metrics import UNREADABLE, Metrics
 from streams.errors import Fenced, LogError
 from streams.port import Consumer, Log, Output, Partition, Record
 
@@ -57,6 +57,7 @@ class Inbox:
         self._metrics = metrics
         self._consumer: Consumer | None = None
         self._buried: Counter[str] = Counter()
+        self._verdicts: Counter[tuple[str, str]] = Counter()
 
     def step(self, *, max_records: int = 500, timeout_seconds: float = 0.0) -> int:
         """Take in the next records; return how many.
@@ -71,9 +72,11 @@ class Inbox:
             records = self._consumer.poll(max_records=max_records, timeout_seconds=timeout_seconds)
             if records:
                 self._buried.clear()
+                self._verdicts.clear()
                 outputs = [output for record in records for output in self._outputs(record)]
                 self._consumer.commit(_next_offsets(records), outputs=outputs)
                 self._metrics.buried(self._buried)
+                self._metrics.judged(self._verdicts)
         except LogError:
             self.close()
             raise
@@ -115,10 +118,10 @@ class Inbox:
     def _judged(self, record: Record, raw: bytes) -> list[Output]:
         event = bodies.read_event(raw)
         if isinstance(event, bodies.Unreadable):
-            self._metrics.events.labels("unreadable", "invalid").inc()
+            self._verdicts[UNREADABLE, "invalid"] += 1
             return [self._dead(record, raw, "unreadable", event.reason)]
         verdict = self._intake.judge(event, intake.SERVER, self._rows(), self._clock())
-        self._metrics.events.labels(event.type, verdict.outcome).inc()
+        self._verdicts[event.type, verdict.outcome] += 1
         if not verdict.messages:
             why = f"{verdict.outcome}: {verdict.reason}"
             return [self._dead(record, raw, "refused", why)]

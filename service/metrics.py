@@ -154,6 +154,11 @@ class Metrics:
         """Count an append that found neither log nor room."""
         self.spool_refusals.inc()
 
+    def judged(self, judgements: Mapping[tuple[str, str], int]) -> None:
+        """Count events by type and outcome, once what was accepted is durable."""
+        for (kind, outcome), count in judgements.items():
+            self.events.labels(kind, outcome).inc(count)
+
     def recommended(self, source: str, arm: str) -> None:
         """Count one answered banner."""
         child = self._recommended.get((source, arm))

@@ -173,3 +173,5 @@ def test_a_lost_partition_or_log_is_tried_again_without_doubling(shop, event, co
     stop.set()
     inbox.run(stop)
     assert [fact.event_id for fact in shop.facts()] == ["e1"]
+    labels = {"type": "click", "outcome": "accepted"}
+    assert counted.get_sample_value("service_events_total", labels) == 1

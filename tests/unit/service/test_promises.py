@@ -87,10 +87,12 @@ def test_promise_7_a_log_that_is_away_makes_503_with_retry_after_and_takes_nothi
     assert answer.status == 503
     assert answer.headers["retry-after"] == "1"
     assert answer.headers["content-type"] == "application/problem+json"
+    assert shop.metric("service_events_total", type="click", outcome="accepted") == 0
 
     shop.log.reachable = True
     assert shop.facts() == []
     assert shop.outcomes(event()) == ["accepted"]
+    assert shop.metric("service_events_total", type="click", outcome="accepted") == 1
 
 
 def test_promise_7_a_log_that_does_not_answer_makes_503(make_shop, event):
