@@ -89,6 +89,8 @@ class Watcher:
         self._weights = Weights(registry, rejected=self._rejected)
         self._followed = FollowedCatalogue(log, kept)
         self._from_disk = len(self._followed.current) > 0
+        self._anew = False
+        self._told: Kept | None = None
         self._recompiled_at = float("-inf")
         self._announcements: deque[Announcement] = deque(maxlen=_ANNOUNCEMENTS)
         self._stopping = threading.Event()
@@ -99,19 +101,33 @@ class Watcher:
         """Look once at everything; return True when the serving state was replaced."""
         beginnings = self._followed.beginnings
         catalogue = self._catalogue_now()
-        anew = self._followed.beginnings != beginnings
-        if anew:
+        if self._followed.beginnings != beginnings:
             # The log holds other products than this machine knew: nothing that is compiled fits.
             self._weights = Weights(self._registry, rejected=self._rejected)
-        served = self._weights.live
-        changed = self._weights.follow(catalogue.features)
-        changed = changed or anew or self._worth_a_flip(catalogue)
+            self._anew, self._told = True, None
+        self._weights.follow(catalogue.features)
+        # By what serves, not by what was done: a look that failed half-way is made up for.
+        changed = self._anew or self._is_behind() or self._worth_a_flip(catalogue)
         if changed:
             self._flip(catalogue)
-        if self._weights.live is not None and self._weights.live is not served:
-            self._served(self._weights.live, since=served)
+            self._anew = False
+        live = self._weights.live
+        if live is not None and live is not self._told:
+            self._served(live, since=self._told)
+            self._told = live
         self._announce()
         return changed
+
+    def _is_behind(self) -> bool:
+        """Whether other weights are held than those that serve."""
+        state = self._behaviour.state
+        return any(
+            kept is not None and kept.loaded is not serving
+            for kept, serving in (
+                (self._weights.live, state.behaviour),
+                (self._weights.foundation, state.foundation),
+            )
+        )
 
     def _catalogue_now(self) -> Catalogue:
         """Return the catalogue; at the first look what this machine kept, if it kept anything.

@@ -19,6 +19,7 @@ from schemas.products import Product, ProductRemoved, ProductUpserted
 from service.behaviour import Behaviour, ServingState
 from service.metrics import Metrics
 from service.watcher import Watcher
+from service.weights import Weights
 from streams.errors import LogUnavailable
 from streams.local import LocalLog
 from streams.port import Consumer, Message, Record
@@ -312,6 +313,32 @@ def test_a_look_that_failed_is_made_again_though_the_pointer_stands_still(ring, 
 
     assert ring.state.policy_version == 1
     assert [told.kind for told in ring.told()] == ["served"]
+
+
+def test_a_swap_that_failed_is_made_at_the_next_look_though_the_pointer_stands_still(
+    ring, monkeypatch
+):
+    for version in (1, 2):
+        ring.shelf.put(version)
+        ring.shelf.point(version)
+        ring.watcher.step()
+    fit, failures = Weights.fit, [MemoryError()]
+
+    def fit_but_once(*given) -> None:
+        if failures:
+            raise failures.pop()
+        fit(*given)
+
+    monkeypatch.setattr(Weights, "fit", fit_but_once)
+    ring.shelf.point(1, hold=True)
+    with pytest.raises(MemoryError):
+        ring.watcher.step()
+    assert ring.state.policy_version == 2
+
+    assert ring.watcher.step()
+    assert ring.state.policy_version == 1
+    assert [told.version for told in ring.told()] == [1, 2, 1]
+    assert not ring.watcher.step()
 
 
 def test_at_the_start_an_earlier_snapshot_serves_until_the_live_one_can_be_read(ring):
