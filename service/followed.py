@@ -53,6 +53,11 @@ class FollowedCatalogue:
         """The catalogue after the last look; before the first one, what this machine saw last."""
         return self._whole
 
+    @property
+    def is_confirmed(self) -> bool:
+        """Whether the last look read the log; else this is what was known before."""
+        return self._consumer is not None
+
     def look(self) -> Catalogue:
         """Return the catalogue after everything the log holds now; the last one without a log.
 

@@ -42,12 +42,15 @@ class WatcherSettings:
         interval_seconds: between two looks at the live pointer and the catalogue.
         recompile_seconds: between two recompilations for a changed catalogue alone.
         failure_seconds: pause after a look that failed.
+        confirm_seconds: a start waits so long for the log, to know whether what this machine kept
+            of the catalogue is still so.
     """
 
     process: str = "serve"
     interval_seconds: float = 0.1
     recompile_seconds: float = 0.5
     failure_seconds: float = 1.0
+    confirm_seconds: float = 5.0
 
 
 class Watcher:
@@ -94,7 +97,7 @@ class Watcher:
         self._recompiled_at = float("-inf")
         self._announcements: deque[Announcement] = deque(maxlen=_ANNOUNCEMENTS)
         self._stopping = threading.Event()
-        self._looked = threading.Event()
+        self._looked, self._confirmed = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
 
     def step(self) -> bool:
@@ -116,6 +119,9 @@ class Watcher:
             self._served(live, since=self._told)
             self._told = live
         self._announce()
+        serving = self._behaviour.state.catalogue
+        if self._followed.is_confirmed and serving.version == catalogue.version:
+            self._confirmed.set()
         return changed
 
     def _is_behind(self) -> bool:
@@ -216,9 +222,15 @@ class Watcher:
     def wait_first_look(self, *, timeout_seconds: float = 300.0) -> None:
         """Wait until everything has been looked at once, with success or without.
 
-        Before that nothing is known that could be shown, nor the row of what somebody bought.
+        Before that nothing is known that could be shown, nor the row of what somebody bought. Then
+        wait a moment for the log: what is kept on disk may be old, and rows are stamped for ever.
         """
         self._looked.wait(timeout_seconds)
+        self.wait_confirmed(timeout_seconds=self._settings.confirm_seconds)
+
+    def wait_confirmed(self, *, timeout_seconds: float) -> bool:
+        """Wait until the catalogue that serves has once been the log's; False: it has not."""
+        return self._confirmed.wait(timeout_seconds)
 
     def stop(self, *, timeout_seconds: float = 10.0) -> None:
         """End the thread."""

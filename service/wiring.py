@@ -163,7 +163,13 @@ def build(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         stop = threading.Event()
-        taking = threading.Thread(target=inbox.run, args=(stop,), name="inbox", daemon=True)
+
+        def take_inbox() -> None:
+            while not stop.is_set():
+                if watcher.wait_confirmed(timeout_seconds=0.5):
+                    inbox.run(stop)
+
+        taking = threading.Thread(target=take_inbox, name="inbox", daemon=True)
         if spooled is not None:
             spooled.start()
         appender.start()

@@ -1,6 +1,13 @@
 """The service while its log is away: what it takes waits on disk, until that is full."""
 
+import asyncio
+
+from schemas.codec import encode
 from schemas.events import Click, Recommended
+from schemas.products import ProductUpserted
+from service.watcher import WatcherSettings
+from streams.errors import LogUnavailable
+from streams.port import Message
 
 
 def drained(shop) -> None:
@@ -80,3 +87,38 @@ def test_recommendations_that_find_no_room_anywhere_are_dropped_and_counted(make
     assert all(len(answer["products"]) == 5 for answer in answers)
     assert answers[-1]["reason"] == "log_unavailable"
     assert shop.metric("service_recommendations_dropped_total") >= 4
+
+
+def test_an_order_in_the_inbox_waits_for_the_rows_of_the_log(
+    make_shop, product, event, tmp_path, monkeypatch
+):
+    kept = tmp_path / "catalogue.db"
+    make_shop(catalogue_file=kept)
+    settings = WatcherSettings(confirm_seconds=0.1, failure_seconds=0.01, interval_seconds=0.01)
+    shop = make_shop(catalogue_file=kept, products=0, serving=False, watcher=settings)
+    newer = [Message(None, encode(ProductUpserted(product=product(n)))) for n in (90, 91)]
+    shop.log.append("products", newer)
+    order = event("purchase", event_id="o-1", order_id="o1", product_id="p91")
+    shop.log.append("inbox", [Message(None, encode(order))])
+    consumer, away = shop.log.consumer, [True]
+
+    def consumer_of(topics, *, group):
+        if topics == ["products"] and away:
+            raise LogUnavailable("away")
+        return consumer(topics, group=group)
+
+    monkeypatch.setattr(shop.log, "consumer", consumer_of, raising=False)
+
+    async def story() -> None:
+        async with shop.service.app.router.lifespan_context(shop.service.app):
+            assert len(shop.service.behaviour.state.catalogue) == 20
+            await asyncio.sleep(0.2)
+            away.clear()
+            async with asyncio.timeout(20.0):
+                while not shop.facts():  # noqa: ASYNC110 - other threads work
+                    await asyncio.sleep(0.02)
+
+    asyncio.run(story())
+
+    (fact,) = shop.facts()
+    assert fact.lines[0].row == 1

@@ -483,6 +483,19 @@ def test_promise_6_a_server_that_starts_without_the_log_serves_what_it_knew_last
     again.log.close()
 
 
+def test_a_server_that_starts_with_the_log_shows_nobody_an_old_catalogue(ring, tmp_path):
+    ring.watcher.step()
+
+    again = restarted(ring, tmp_path)
+    again.sell(6, 9)
+    again.watcher.start()
+    again.watcher.wait_first_look()
+
+    assert len(again.state.catalogue) == 9
+    again.watcher.stop()
+    again.log.close()
+
+
 def test_what_this_machine_knew_is_dropped_where_the_log_holds_other_products(ring, tmp_path):
     ring.shelf.put(1)
     ring.shelf.point(1)
