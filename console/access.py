@@ -5,7 +5,6 @@ content type (which a foreign page cannot send without asking first), refuse a f
 where loopback is the only guard, a foreign host name as well (a name may be rebound to 127.0.0.1).
 """
 
-import ipaddress
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -13,17 +12,9 @@ from fastapi import Request
 
 from console.errors import BadRequest, NotAllowed
 from schemas.keys import OPERATE, Keyring
+from schemas.loopback import is_at_loopback, is_loopback
 
 _SAME_ORIGIN: Final = frozenset({"same-origin", "none"})
-
-
-def _is_loopback(host: str | None) -> bool:
-    if host is None or host == "localhost":
-        return host is not None
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Access:
@@ -43,9 +34,9 @@ class Access:
             NotAllowed: no key, an unknown key, a key without the scope, or not on this machine.
         """
         if not self._keys:
-            if request.client is None or not _is_loopback(request.client.host):
+            if request.client is None or not is_loopback(request.client.host):
                 raise NotAllowed("without API keys only callers on this machine have this scope")
-            if not _is_loopback(_host_name(request.headers.get("host", ""))):
+            if not is_at_loopback("//" + request.headers.get("host", "")):
                 raise NotAllowed("call the console by a loopback name: 127.0.0.1 or localhost")
             return
         kind, _, key = request.headers.get("authorization", "").partition(" ")
@@ -73,12 +64,5 @@ class Access:
 def _netloc(origin: str) -> str | None:
     try:
         return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return None
-
-
-def _host_name(header: str) -> str | None:
-    try:
-        return urlsplit("//" + header).hostname
     except ValueError:
         return None

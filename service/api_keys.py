@@ -1,10 +1,16 @@
-"""Who may do what: the key of a request, its scopes, and how often it may call."""
+"""Who may do what: the key of a request, its scopes, and how often it may call.
 
+Without keys whoever calls from this machine may do everything, and a browser there calls for every
+page that it shows: pages of other sites are refused, also where a name was rebound to 127.0.0.1.
+"""
+
+from collections.abc import Collection
 from typing import Final
 
 from starlette.requests import Request
 
 from schemas.keys import EVENTS_BROWSER, RECOMMEND, SCOPES, Key, Keyring, Scopes
+from schemas.loopback import is_at_loopback
 from service.errors import KeyNotGiven, KeyOverRate, ScopeNotGiven
 from service.windows import Window
 
@@ -17,10 +23,12 @@ class ApiKeys:
 
     Args:
         keyring: the keys; none: every caller has every scope, which is for loopback alone.
+        origins: whose pages may call without keys, beside loopback's own; "*": everybody's.
     """
 
-    def __init__(self, keyring: Keyring) -> None:
+    def __init__(self, keyring: Keyring, origins: Collection[str] = ()) -> None:
         self._keyring = keyring
+        self._origins = frozenset(origins)
         self._windows = {
             key.digest: Window(cap=key.per_minute, seconds=_MINUTE, cells=1)
             for key in keyring.keys
@@ -32,10 +40,12 @@ class ApiKeys:
 
         Raises:
             KeyNotGiven: no key, or an unknown one.
-            ScopeNotGiven: the key has none of these scopes.
+            ScopeNotGiven: the key has none of these scopes; or there are no keys, and another
+                site's page calls.
             KeyOverRate: the key has called too often.
         """
         if not self._keyring:
+            self._require_own(request)
             return SCOPES
         key = self._key(request)
         if key.scopes.isdisjoint(any_of):
@@ -44,6 +54,17 @@ class ApiKeys:
         if window is not None and window.is_over(key.digest, now_ms):
             raise KeyOverRate(window.cap, seconds=_MINUTE, ends_in=window.ends_in(now_ms))
         return key.scopes
+
+    def _require_own(self, request: Request) -> None:
+        host = request.headers.get("host")  # no browser leaves it out
+        if host and not is_at_loopback("//" + host):
+            raise ScopeNotGiven("without API keys call by a loopback name: 127.0.0.1 or localhost")
+        origin = request.headers.get("origin")
+        if origin is None or is_at_loopback(origin) or self._origins & {origin, "*"}:
+            return
+        raise ScopeNotGiven(
+            "without API keys pages of this machine may call, and those of QUINTET_CORS_ORIGINS"
+        )
 
     def _key(self, request: Request) -> Key:
         """Return the key sent as `Authorization: Bearer`.

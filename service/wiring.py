@@ -192,7 +192,7 @@ def build(
             appender=appender,
             behaviour=behaviour,
             browser_rules=BrowserRules(settings.browser_limits),
-            api_keys=ApiKeys(Keyring.parse(settings.api_keys)),
+            api_keys=ApiKeys(Keyring.parse(settings.api_keys), settings.cors_origins),
             metrics=metrics,
             secret=secret,
             clock=clock,

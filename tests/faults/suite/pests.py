@@ -6,7 +6,7 @@ from contextlib import suppress
 from urllib.parse import urlsplit
 
 IDLE, SLOW = 5_000, 200
-_HEAD = b"POST /recommend HTTP/1.1\r\nHost: q\r\nContent-Type: application/json\r\n"
+_HEAD = b"POST /recommend HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
 async def main(host: str, port: int, seconds: float) -> None:

@@ -330,3 +330,50 @@ def test_the_documentation_is_rendered_once(shop, monkeypatch):
     monkeypatch.setattr("service.docs_page.page", None)
 
     assert shop.send("GET", "/docs").body == first.body
+
+
+BEACON = {"content-type": "text/plain", "host": "127.0.0.1:8080"}
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        {"origin": "https://strange.example"},
+        {"origin": "null"},
+        {"origin": "https://shop.example.strange.example"},
+        {"host": "rebound.example:8080"},
+        {"host": "rebound.example:8080", "origin": "http://rebound.example:8080"},
+        {"host": "[::", "origin": "http://[::"},
+    ],
+)
+def test_without_keys_pages_of_other_sites_report_nothing(make_shop, event, foreign):
+    shop = make_shop(cors_origins=["https://shop.example"])
+
+    answer = shop.send("POST", "/events", [event("purchase")], headers=BEACON | foreign)
+
+    assert answer.status == 403
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert shop.facts() == []
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"host": "localhost:8080"},
+        {"host": "[::1]:8080", "origin": "http://[::1]:8081"},
+        {"origin": "http://localhost:3000"},
+        {"origin": "https://shop.example"},
+    ],
+)
+def test_without_keys_this_machine_and_the_shops_pages_may_call(make_shop, event, own):
+    shop = make_shop(cors_origins=["https://shop.example"])
+
+    assert shop.outcomes(event("purchase"), headers=BEACON | own) == ["accepted"]
+
+
+def test_with_keys_a_key_is_enough_wherever_the_page_is_from(make_shop, event):
+    shop = make_shop(api_keys="server-key:events:server", cors_origins=[])
+    page = {"authorization": "Bearer server-key", "origin": "https://a.example", "host": "b.example"}
+
+    assert shop.outcomes(event("purchase"), headers=page) == ["accepted"]
