@@ -151,6 +151,7 @@ class Connection(Protocol):
         self._refusals = 0
         self._is_last = False
         self._whole: Any = None
+        self._answering: Any = None
         self._watched: Any = self
         self._watched_since = self._unsent_since = 0.0
 
@@ -162,6 +163,7 @@ class Connection(Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of what was counted."""
         super().connection_lost(exc)
+        self._abandon()
         for lane in self._entered:
             self._leave(lane)
         self._entered.clear()
@@ -234,11 +236,22 @@ class Connection(Protocol):
         else:
             lane.under_way -= 1
 
+    def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - as uvicorn has it
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _abandon(self) -> None:
+        """Tell the request that is answered; uvicorn tells the last one that came alone."""
+        if self._answering is not None:
+            self._answering.disconnected = True
+            self._answering.message_event.set()
+
     def _cut(self) -> None:
         """End the connection: what it sent before its answers would pass by every bound."""
         if not self.transport.is_closing():
             self._admission.refuse(PIPELINED)
             self.transport.abort()
+            self._abandon()
         self.cycle = _REFUSED  # what is still read of this piece is for nobody
 
     def _is_free(self) -> bool:

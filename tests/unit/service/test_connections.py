@@ -178,7 +178,7 @@ def test_requests_sent_before_the_answers_are_counted_one_by_one():
     play(story)
 
 
-def test_one_connection_cannot_take_everybodys_place_by_sending_before_the_answers():
+def test_one_connection_cannot_take_everybodys_place_by_sending_before_the_answers(caplog):
     async def story(served: Served) -> None:
         served.app.open.clear()
         client, other = await served.client(), await served.client()
@@ -193,6 +193,7 @@ def test_one_connection_cannot_take_everybodys_place_by_sending_before_the_answe
         assert served.lane().under_way == 0
 
     play(story, banners=20)
+    assert caplog.records == []
 
 
 def test_a_client_that_closes_after_its_request_is_answered_and_closed():
