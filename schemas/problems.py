@@ -16,11 +16,12 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     status: int
     detail: str | None = None
-    request_id: str
-    """Names this answer in the log of the process that gave it."""
+    request_id: str | None = None
+    """Names this answer in the log of the process that gave it; null: it was turned away unnamed,
+    before there was anything to log."""
 
 
-def problem_body(status: int, detail: str | None, *, request_id: str) -> bytes:
+def problem_body(status: int, detail: str | None, *, request_id: str | None) -> bytes:
     """Return an error's body; a long detail is cut.
 
     Example:

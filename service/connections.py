@@ -9,6 +9,7 @@ has stood still.
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Iterable
+from http import HTTPStatus
 from typing import Any, Final
 
 from uvicorn import Config
@@ -16,14 +17,16 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from schemas.problems import MEDIA_TYPE, problem_body
+from service import refusals
 from service.admission import Admission, Lane
 from service.limits import network
 from service.protocol import Protocol
+from service.request_id import request_id
 
 SLOW_REQUEST: Final = "slow_request"
 SLOW_READER: Final = "slow_reader"
 PIPELINED: Final = "pipelined"
+NOT_HTTP: Final = "not_http"
 _HEADERS_COMPLETE: Final = HttpToolsProtocol.on_headers_complete
 _MESSAGE_COMPLETE: Final = HttpToolsProtocol.on_message_complete
 _RESPONSE_COMPLETE: Final = HttpToolsProtocol.on_response_complete
@@ -33,25 +36,6 @@ _TIMED_EACH: Final = 8
 """Of so many requests under way one is timed: the others would only cost."""
 _TICKS: Final = 10
 """Times to send refusals within the time they are held back."""
-
-
-def _answer(status: int, title: str, detail: str, *headers: str) -> bytes:
-    body = problem_body(status, detail, request_id="0" * 16)
-    head = (
-        f"HTTP/1.1 {status} {title}", f"content-type: {MEDIA_TYPE}",
-        f"content-length: {len(body)}", *headers,
-    )  # fmt: skip
-    return "\r\n".join((*head, "", "")).encode() + body
-
-
-_BUSY_DETAIL: Final = "too many requests are under way; come again after a second"
-_BUSY: Final = _answer(503, "Service Unavailable", _BUSY_DETAIL, "retry-after: 1")
-_BUSY_LAST: Final = _answer(
-    503, "Service Unavailable", _BUSY_DETAIL, "retry-after: 1", "connection: close"
-)
-_TOO_SLOW: Final = _answer(
-    408, "Request Timeout", "the request did not come whole in time", "connection: close"
-)
 
 
 class _Event:
@@ -148,8 +132,8 @@ class Connection(Protocol):
         self._entered: list[Lane | None] = []
         self._guests: list[str] = []
         self._timed_since = 0.0
-        self._refusals = 0
-        self._is_last = False
+        self._refusals: list[str | None] = []
+        self._is_last = self._is_bare = False
         self._whole: Any = None
         self._answering: Any = None
         self._watched: Any = self
@@ -267,20 +251,32 @@ class Connection(Protocol):
 
     def _turn_away(self, lane: Lane | None) -> None:
         self.cycle = _REFUSED
-        self._is_last = not self.parser.should_keep_alive()
-        self._refusals += 1
         self._admission.refuse(PIPELINED if lane is None else lane.reason)
-        if self._refusals == 1:
+        if self._is_last:  # nothing is answered after that
+            return
+        if len(self._refusals) >= _AT_ONCE:
+            self._cut()
+            return
+        # A body after the answer to HEAD would be taken for the next answer.
+        self._is_bare = self.parser.get_method() == b"HEAD"
+        self._is_last = self._is_bare or not self.parser.should_keep_alive()
+        self._refusals.append(request_id(self.headers))
+        if len(self._refusals) == 1:
             self._door.refuse_later(self.loop, self)
 
     def send_refusals(self) -> None:
         """Send what has been waiting."""
-        refusals, self._refusals = self._refusals, 0
+        waiting, self._refusals = self._refusals, []
         if self.transport.is_closing():
             return
-        self.transport.write(_BUSY * (refusals - 1) + (_BUSY_LAST if self._is_last else _BUSY))
-        if self._is_last:
-            self.transport.close()
+        last = refusals.busy(waiting.pop(), refusals.CLOSE) if self._is_last else None
+        every = b"".join(refusals.BUSY if one is None else refusals.busy(one) for one in waiting)
+        if last is None:
+            self.transport.write(every)
+            return
+        head, end, body = last.partition(b"\r\n\r\n")
+        self.transport.write(every + head + end + (b"" if self._is_bare else body))
+        self.transport.close()
 
     def look(self, now: float) -> None:
         """Close the connection when it has kept the process waiting for too long."""
@@ -309,10 +305,15 @@ class Connection(Protocol):
         self._unsent_since = self._unsent_since or now
         return now - self._unsent_since > self._admission.settings.answer_seconds
 
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        if not self.transport.is_closing():
+            self._admission.refuse(NOT_HTTP)
+        super()._refuse(status, detail)
+
     def _give_up(self) -> None:
         self._admission.refuse(SLOW_REQUEST)
         if self._answers_nothing():
-            self.transport.write(_TOO_SLOW)
+            self.transport.write(refusals.too_slow(request_id(self.headers or ())))
         self.transport.close()
 
     def _answers_nothing(self) -> bool:

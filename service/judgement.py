@@ -1,4 +1,4 @@
-"""What becomes of an event that is reported over HTTP: the intake, and a browser's rules around it."""
+"""What becomes of an event reported over HTTP: the intake, and a browser's rules around it."""
 
 from dataclasses import dataclass
 

@@ -26,7 +26,7 @@ class Protocol(HttpToolsProtocol):
     """Whether a request has begun and is not whole."""
     _in_head = False
     _held_bytes = 0
-    """Of the request that is read, since it began or its body last grew: the parser may hold them."""
+    """Of what is read, since it began or its body last grew: the parser may hold them."""
     _opening_bytes = 0
     """Of the piece that is read, while it may have begun with a request."""
 

@@ -134,7 +134,8 @@ def serve(
         admission: who is let in; None: with the usual bounds.
         trusted_proxies: see `configuration`.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
+    # Its warnings are one line for whatever somebody sends that is not HTTP: that is counted.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     _allow_connections()
     try:
         config = configuration(app, admission or open_admission(), trusted_proxies=trusted_proxies)

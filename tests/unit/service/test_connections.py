@@ -44,7 +44,10 @@ class App:
 class Served:
     """A running server, and what it refused."""
 
-    def __init__(self, app: App, port: int, admission: Admission, refused: list[str]) -> None:
+    def __init__(
+        self, server: Server, app: App, port: int, admission: Admission, refused: list[str]
+    ) -> None:
+        self.server = server
         self.app, self.port, self.admission, self.refused = app, port, admission, refused
         self.clients: list[Client] = []
 
@@ -90,7 +93,7 @@ async def running(*, trusted_proxies: str = "", **settings) -> AsyncIterator[Ser
     port = listener.getsockname()[1]
     server = Server(configuration(app, admission, trusted_proxies=trusted_proxies))
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    served = Served(app, port, admission, refused)
+    served = Served(server, app, port, admission, refused)
     try:
         yield served
     finally:
@@ -131,6 +134,7 @@ def test_what_is_too_much_is_refused_as_a_problem_and_comes_through_later():
         assert headers["retry-after"] == "1"
         assert headers["content-type"] == "application/problem+json"
         assert json.loads(body)["status"] == 503
+        assert json.loads(body)["request_id"] is None
         assert (served.refused, served.app.seen) == (["banners"], 1)
         served.app.open.set()
         assert (await first.answer())[0] == 200
@@ -204,6 +208,70 @@ def test_a_client_that_closes_after_its_request_is_answered_and_closed():
         assert b"connection: close" in await client.ended()
 
     play(story, banners=0)
+
+
+def test_a_connection_that_is_to_end_does_so_whatever_is_sent_meanwhile():
+    async def story(served: Served) -> None:
+        client = await served.client()
+        client.send(RECOMMEND)
+        await until(lambda: len(served.refused) == 1)
+
+        (connection,) = served.server.server_state.connections
+        connection.shutdown()
+        client.send(RECOMMEND)
+
+        said = await client.ended()
+        assert said.count(b"HTTP/1.1 503 ") == said.count(b"connection: close") == 1
+
+    play(story, banners=0, refusal_seconds=0.5)
+
+
+def test_a_refused_head_request_is_answered_by_a_head_alone():
+    async def story(served: Served) -> None:
+        client = await served.client()
+        client.send(b"HEAD /recommend HTTP/1.1\r\nhost: shop\r\n\r\n")
+
+        head, end, body = (await client.ended()).partition(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 503 ")
+        assert b"connection: close" in head
+        assert (end, body) == (b"\r\n\r\n", b"")
+
+    play(story, banners=0)
+
+
+@pytest.mark.parametrize("sent", [RECOMMEND, RECOMMEND[:-1]])
+def test_who_is_turned_away_gets_the_id_of_the_request_back(sent):
+    async def story(served: Served) -> None:
+        client = await served.client()
+        client.send(sent.replace(b"host: shop", b"x-request-id: page-17"))
+
+        _, headers, body = await client.answer()
+
+        assert headers["x-request-id"] == json.loads(body)["request_id"] == "page-17"
+
+    play(story, banners=0 if sent is RECOMMEND else 1, request_seconds=0.1)
+
+
+def test_refusals_that_nobody_waits_for_end():
+    async def story(served: Served) -> None:
+        client = await served.client()
+        client.send(RECOMMEND * 100)
+
+        assert await client.ended() == b""
+
+    play(story, banners=0, refusal_seconds=1.0)
+
+
+def test_what_is_not_http_is_counted():
+    async def story(served: Served) -> None:
+        client = await served.client()
+        client.send(b"hello\r\n\r\n")
+
+        assert (await client.ended()).startswith(b"HTTP/1.1 400 ")
+        assert served.refused == ["not_http"]
+
+    play(story)
 
 
 def test_what_operators_ask_is_answered_while_everything_else_is_refused():
