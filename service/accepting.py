@@ -5,7 +5,9 @@ new clients would wait for seconds behind clients that came before them.
 """
 
 import asyncio
+import resource
 import socket
+import sys
 from collections.abc import Callable
 from typing import Final
 
@@ -18,18 +20,30 @@ _AT_ONCE: Final = 32
 _TURN_SECONDS: Final = 0.002
 """Then the queue is left alone for so long: other processes at it get their share."""
 _PAUSE_SECONDS: Final = 0.2
-"""After the system had no more files to give."""
+"""While there are as many as may be."""
+_OTHER_FILES: Final = 256
+"""Kept free for everything else that the process opens: the log, histories, snapshots."""
 _ARRIVING_SECONDS: Final = 0.25
 """A connection that was taken just before the end has so long to send its request."""
 
 
 class Acceptor:
-    """Takes connections from listening sockets and gives each a protocol; for one event loop."""
+    """Takes connections from a listening socket and gives each a protocol; for one event loop.
+
+    Args:
+        listener: callers wait in its queue while there are too many.
+        protocol: makes one for a connection.
+        has_room: whether one more may be open.
+    """
 
     def __init__(
-        self, listener: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]
+        self,
+        listener: socket.socket,
+        protocol: Callable[[], asyncio.BaseProtocol],
+        has_room: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._listener, self._protocol = listener, protocol
+        self._listener, self._protocol, self._has_room = listener, protocol, has_room
+        self._is_full = False
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[object]] = set()
         self._is_closed = False
@@ -48,15 +62,17 @@ class Acceptor:
             await asyncio.wait(self._opening)
 
     def _take(self) -> None:
-        pause = 0.0
+        pause, full = 0.0, ""
         for _ in range(_AT_ONCE):
+            if not self._has_room():
+                full = "as many connections as the limit of open files allows"
+                break
             try:
                 connection, _ = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 break
             except OSError as problem:
-                log.warning("no_connection_taken", reason=str(problem))
-                pause = _PAUSE_SECONDS
+                full = str(problem)
                 break
             pause = _TURN_SECONDS
             connection.setblocking(False)
@@ -65,6 +81,11 @@ class Acceptor:
             )
             self._opening.add(opening)
             opening.add_done_callback(self._opened)
+        if full:
+            pause = _PAUSE_SECONDS
+            if not self._is_full:  # said once, until a turn ends with room left
+                log.warning("no_connection_taken", reason=full)
+        self._is_full = bool(full)
         if pause:
             self._loop.remove_reader(self._listener)
             self._loop.call_later(pause, self._go_on)
@@ -77,6 +98,12 @@ class Acceptor:
         self._opening.discard(opening)
         if not opening.cancelled() and opening.exception() is not None:
             log.warning("connection_not_opened", reason=str(opening.exception()))
+
+
+def connections_allowed() -> int:
+    """Return how many connections may be open at once; other files are left their share."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if soft == resource.RLIM_INFINITY else max(soft - _OTHER_FILES, soft // 2)
 
 
 class Server(uvicorn.Server):
@@ -96,7 +123,12 @@ class Server(uvicorn.Server):
             )
 
         if not self.should_exit:
-            acceptors = [Acceptor(listener, protocol) for listener in sockets or ()]
+            room = connections_allowed()
+            open_ = self.server_state.connections
+            acceptors = [
+                Acceptor(listener, protocol, lambda: len(open_) < room)
+                for listener in sockets or ()
+            ]
             self.servers = acceptors  # type: ignore[assignment]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import resource
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
-from service.accepting import Server
+from service.accepting import Server, connections_allowed
 from service.admission import Admission, AdmissionSettings
 from service.server import configuration, listening
 
@@ -416,3 +418,31 @@ def test_a_client_that_does_not_take_its_answer_is_cut():
         assert len(await client.ended()) < 20_000_000
 
     play(story, answer_seconds=0.2)
+
+
+def test_who_finds_no_room_waits_in_the_queue_and_the_process_keeps_files_to_open(monkeypatch):
+    async def story(served: Served) -> None:
+        first, second = await served.client(), await served.client()
+        for client in (first, second):
+            client.send(RECOMMEND)
+            assert (await client.answer())[0] == 200
+
+        third = await served.client()
+        third.send(RECOMMEND)
+        await asyncio.sleep(0.5)
+        assert served.app.seen == 2
+        first.writer.close()
+
+        assert (await third.answer())[0] == 200
+
+    monkeypatch.setattr("service.accepting.connections_allowed", lambda: 2)
+    with capture_logs() as said:
+        play(story)
+    assert [line["event"] for line in said].count("no_connection_taken") == 1
+
+
+@pytest.mark.parametrize(("soft", "allowed"), [(65_536, 65_280), (1_024, 768), (256, 128)])
+def test_most_files_are_for_connections_but_not_all(monkeypatch, soft, allowed):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, 65_536))
+
+    assert connections_allowed() == allowed
