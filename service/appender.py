@@ -222,8 +222,9 @@ class Appender:
             one = self._waiting.popleft()
             if one.durable.set_running_or_notify_cancel():
                 one.durable.set_exception(TryLater("the service is stopping"))
-        if self.queued():
-            log.error("recommendations_lost_at_shutdown", count=self.queued())
+        if lost := self.queued():
+            self._metrics.dropped.inc(lost)
+            log.error("recommendations_lost_at_shutdown", count=lost)
 
     def wait_idle(self, *, timeout_seconds: float = 10.0) -> bool:
         """Wait until nothing is queued or on its way; False: the timeout came first."""

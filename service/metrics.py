@@ -68,7 +68,8 @@ class Metrics:
         )
         self.dropped = Counter(
             "service_recommendations_dropped_total",
-            "Recommendations that could not be logged because the queue was full.",
+            "Recommendations that never reached the log: the queue was full, they could not be"
+            " written, or the service ended first.",
             registry=registry,
         )
         self.queue = Gauge(

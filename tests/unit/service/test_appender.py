@@ -172,7 +172,8 @@ def test_one_append_is_no_larger_than_a_group(log):
 
 
 def test_a_log_that_never_comes_back_does_not_hold_up_the_end(log):
-    queue = appender(log, retry_seconds=0.01)
+    metrics = Metrics(CollectorRegistry())
+    queue = Appender(log, metrics=metrics, settings=AppenderSettings(retry_seconds=0.01))
     log.refusing = True
     queue.start()
     queue.offer(Note("1"))
@@ -181,3 +182,5 @@ def test_a_log_that_never_comes_back_does_not_hold_up_the_end(log):
 
     assert not any(thread.name == "appender" for thread in threading.enumerate())
     assert queue.queued() == 1
+    dropped = "service_recommendations_dropped_total"
+    assert metrics.registry.get_sample_value(dropped) == 1
