@@ -179,15 +179,23 @@ class Admission:
         self._refused = True
         self._tell(reason)
 
+    def look(self) -> None:
+        """Look whether more or less is to be let in, where nothing was timed lately."""
+        if not self._answered and self._refused:
+            self._adjust()
+
     def _banner_took(self, seconds: float) -> None:
         self._answered += 1
         self._seconds += seconds
+        self._adjust()
+
+    def _adjust(self) -> None:
         now = self.monotonic()
         if now - self._looked_at < self.settings.look_seconds:
             return
         share = next_share(
             self._share,
-            mean_seconds=self._seconds / self._answered,
+            mean_seconds=self._seconds / max(self._answered, 1),
             target_seconds=self.settings.target_seconds,
             refused=self._refused,
         )

@@ -85,6 +85,7 @@ class Door:
     def _look(self, loop: AbstractEventLoop, connections: Iterable[Any]) -> None:
         every = [one for one in connections if isinstance(one, Connection)]
         now = self.admission.monotonic()
+        self.admission.look()
         for connection in every:
             connection.look(now)
         self._looks = False

@@ -104,6 +104,22 @@ def test_what_is_let_in_grows_back_while_somebody_is_refused(admission, clock):
     assert banners.limit == 35
 
 
+def test_what_is_let_in_grows_back_though_no_banner_is_timed(admission, clock):
+    _, events = after_a_look(admission, clock, banner_seconds=30.0)
+    assert events.limit == 64
+    admission.refuse("events")
+    admission.look()
+    assert events.limit == 64
+
+    clock.now += 1.1
+    admission.look()
+
+    assert events.limit == 70
+    clock.now += 1.1
+    admission.look()
+    assert events.limit == 70
+
+
 def test_slow_events_cost_nobody_a_banner(admission, clock):
     events = admission.lane(b"/events", [])
     events.took(30.0)
