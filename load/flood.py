@@ -190,7 +190,7 @@ def _requests(spec: FloodSpec) -> list[bytes]:
     users = rng.integers(0, spec.shoppers, _BODIES).tolist()
     viewed = rng.integers(0, spec.products, _BODIES).tolist()
     return [
-        b"POST /recommend HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n"
+        b"POST /recommend HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
         b"content-length: %d\r\n\r\n%b" % (len(body), body)
         for body in (
             msgspec.json.encode(
