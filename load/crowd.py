@@ -7,6 +7,7 @@ again.
 
 import asyncio
 import resource
+import socket
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -26,8 +27,9 @@ _HEAD: Final = (
     b"POST /recommend HTTP/1.1\r\nhost: shop\r\ncontent-type: application/json\r\n"
     b"%bcontent-length: 900\r\n\r\n"
 )
-_ASKING: Final = b"GET /openapi.json HTTP/1.1\r\nhost: shop\r\n\r\n" * 400
-"""For some 7 MB: more than the system keeps of it for a client that does not read."""
+_ASKING: Final = b"GET /openapi.json HTTP/1.1\r\nhost: shop\r\n\r\n" * 100
+_SEGMENT_BYTES: Final = 1_400
+"""As on the way from a client: on loopback's own the system would keep all that is left unread."""
 
 
 class CrowdSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,11 +135,10 @@ class _Crowd:
         )
 
     async def _keep_coming(self, kind: Callable[[_Slow], Awaitable[None]]) -> None:
-        spec = self._spec
         while True:
             try:
                 async with self._door:
-                    _, one = await self._loop.create_connection(_Slow, spec.host, spec.port)
+                    one = await self._come_in()
             except OSError:  # one fewer stands
                 await asyncio.sleep(_TICK_SECONDS)
                 continue
@@ -150,6 +151,18 @@ class _Crowd:
                 self._standing.remove(one)
                 one.transport.abort()
             await asyncio.sleep(_TICK_SECONDS)
+
+    async def _come_in(self) -> _Slow:
+        connection = socket.socket()
+        try:
+            connection.setblocking(False)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, _SEGMENT_BYTES)
+            await self._loop.sock_connect(connection, (self._spec.host, self._spec.port))
+            _, one = await self._loop.create_connection(_Slow, sock=connection)
+        except BaseException:  # cancelled too
+            connection.close()
+            raise
+        return one
 
     async def _say_nothing(self, one: _Slow) -> None:
         await one.closed.wait()
