@@ -145,7 +145,10 @@ class KeptState:
             self.write()
 
     def write(self) -> None:
-        """Write what was noted, all of it or nothing; raises StateDoubtful."""
+        """Write what was noted, all of it or nothing; raises StateDoubtful, which ends the copy."""
+        # Before the disk refuses: the changes are taken away below, and `close` writing once more
+        # would claim their offset without them.
+        self._is_written = True
         fresh, self._noted = self._noted, {}
         taken_up = self._taken_up(fresh)
         number = max(self._chunks, default=0)
@@ -161,7 +164,6 @@ class KeptState:
                 else:
                     self._index[key] = number
         self._commit(rows, taken_up)
-        self._is_written = True
         self._written_ms = self.complete_ms
 
     def _taken_up(self, fresh: Entries) -> int | None:

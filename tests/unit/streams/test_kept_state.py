@@ -66,6 +66,20 @@ def test_what_a_killed_process_had_only_noted_is_missing_with_its_offset(
     left.close()
 
 
+def test_what_a_full_disk_refused_is_missing_with_its_offset(opened: Open) -> None:
+    full = opened()
+    full.load()
+    full.note({b"a": b"1"}, 7, 10_000)
+    (pages,) = full._connection.execute("PRAGMA page_count").fetchone()
+    full._connection.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(StateDoubtful, match="full"):
+        full.note({b"a": bytes(100_000)}, 9, 20_000)
+
+    again = opened()
+
+    assert (again.load(), again.position, again.complete_ms) == ({b"a": b"1"}, 7, 10_000)
+
+
 def test_a_copy_of_something_else_is_emptied(opened: Open) -> None:
     opened("one topic").note({b"a": b"1"}, 7, 10_000)
 
