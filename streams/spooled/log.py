@@ -48,6 +48,10 @@ class Meter(Protocol):
         """So many messages left the spool for the log."""
         ...
 
+    def passed_over(self, records: int) -> None:
+        """So many left it for nowhere: no try would bring them into the log."""
+        ...
+
     def refused(self) -> None:
         """An append found log and spool without room."""
         ...
@@ -55,6 +59,9 @@ class Meter(Protocol):
 
 class _Unmeasured:
     def drained(self, records: int) -> None:
+        pass
+
+    def passed_over(self, records: int) -> None:
         pass
 
     def refused(self) -> None:
@@ -213,7 +220,8 @@ class SpooledLog:
             self._singly = len(batch.messages)  # to find which one it is
             return True
         log.error("spooled_message_dropped", topic=batch.topic, problem=str(problem))
-        self._removed(batch)
+        self._spool.remove(batch)
+        self._meter.passed_over(len(batch.messages))
         return True
 
     def _finish(self) -> bool:

@@ -51,10 +51,13 @@ class Away:
 
 class Counts:
     def __init__(self) -> None:
-        self.out = self.refusals = 0
+        self.out = self.lost = self.refusals = 0
 
     def drained(self, records: int) -> None:
         self.out += records
+
+    def passed_over(self, records: int) -> None:
+        self.lost += records
 
     def refused(self) -> None:
         self.refusals += 1
@@ -274,6 +277,7 @@ def test_what_no_try_would_bring_into_the_log_does_not_block_what_stands_behind_
     bench.until(lambda: not bench.spooled.spooling)
 
     assert bench.log.values == [b"0", b"1", b"2"]
+    assert (bench.counts.out, bench.counts.lost) == (3, 1)
 
 
 def test_a_log_that_goes_away_while_one_message_is_looked_for_is_left_in_peace(
