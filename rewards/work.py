@@ -9,7 +9,7 @@ from rewards.specification import RewardSpecification
 from schemas import codec
 from schemas.errors import SchemaError, UnknownSchemaVersion
 from schemas.events import Event, Recommended, Tick
-from schemas.identity import ROUTING_KEY_BYTES
+from schemas.identity import ROUTING_KEY_BYTES, split_recommendation_id
 from streams.dead_letters import bury
 from streams.port import Output, Partition, Record, StateChange
 from streams.topics import REWARDS
@@ -106,10 +106,11 @@ class PartitionWork:
 
 def _readable(record: Record) -> Event:
     event = codec.decode_event(record.value)
-    if isinstance(event, Recommended) and (
-        record.key is None or not event.recommendation_id.endswith("-" + record.key.hex())
-    ):
-        raise SchemaError("the message key is not the routing key of its recommendation_id")
+    if isinstance(event, Recommended):
+        # State entries are named after the id: no other form of it may come that far.
+        _, key = split_recommendation_id(event.recommendation_id)
+        if key != record.key:
+            raise SchemaError("the message key is not the routing key of its recommendation_id")
     return event
 
 

@@ -263,6 +263,22 @@ def test_a_banner_under_another_key_than_its_own_is_buried(events, clock, shop):
     assert "routing key" in letter.reason
 
 
+@pytest.mark.parametrize("name", ["", "ab", "01", "a" * 26])
+def test_a_banner_whose_id_has_another_form_is_buried_and_touches_no_state(
+    events, clock, shop, name
+):
+    malformed = shop.recommended(1, rec=f"{name}-{shop.KEY.hex()}")
+    tell(events, clock, shop, shop.recommended(2), malformed)
+    run_dry(aggregator(events, clock))
+
+    tell(events, clock, shop, shop.click(rec=shop.rec(2)))
+    run_dry(aggregator(events, clock))  # from the state
+
+    [(_, buried)] = events.table("events.dead")
+    assert "recommendation_id" in codec.decode_dead_letter(buried).reason
+    assert [reward.points for reward in events.rewards()] == [(0.1, 0.0, 0.0)]
+
+
 def test_a_replay_of_dead_letters_after_a_fix_restores_the_table(events, clock, shop, memory_log):
     click = shop.message(shop.click(rec=shop.rec(1)))
     tell(events, clock, shop, shop.recommended(1))
