@@ -164,7 +164,9 @@ class Aggregator:
                 partition, self._specification, state, self._clock()
             )
             log.info("aggregate_partition_owned", partition=partition.number)
-        self._won.clear()
+        if self._won:
+            self._won.clear()
+            self._observe()
         return [record for record in records if record.partition in self._owned]
 
     def _win(self, partitions: frozenset[Partition]) -> None:
@@ -174,6 +176,7 @@ class Aggregator:
         self._won -= partitions
         for partition in partitions:
             self._owned.pop(partition, None)
+        self._observe()
 
     def _commit_is_due(self, just_read: int) -> bool:
         return self._waiting_records > 0 and (
@@ -202,6 +205,9 @@ class Aggregator:
             self.metrics.committed(done.tally)
         if log.is_enabled_for(logging.DEBUG):
             _tell(output for done in finished.values() for output in done.outputs)
+        self._observe()
+
+    def _observe(self) -> None:
         self.metrics.observe(
             {partition.number: work.rewards for partition, work in self._owned.items()}
         )
@@ -242,6 +248,7 @@ class Aggregator:
         """Forget everything since the last commit."""
         self._owned.clear()
         self._won.clear()
+        self._observe()
         self._waiting_records = 0
         consumer, self._consumer = self._consumer, None
         if consumer is not None:

@@ -376,6 +376,37 @@ def test_the_metrics_say_what_became_of_every_event(events, clock, shop):
     assert seconds == (shop.T0 + 7_000) / 1_000
 
 
+def test_what_is_not_owned_any_more_is_not_shown(events, clock, shop):
+    registry = CollectorRegistry()
+    tell(events, clock, shop, shop.recommended(1), shop.impression(rec=shop.rec(1)))
+    running = aggregator(events, clock, registry=registry)
+    stream_time = "aggregate_stream_time_timestamp_seconds"
+
+    def shown():
+        return (
+            registry.get_sample_value("aggregate_pending_banners"),
+            registry.get_sample_value("aggregate_kept_banners"),
+            registry.get_sample_value(stream_time, {"partition": "0"}),
+        )
+
+    running.step()
+    running.step()
+    before = shown()
+    assert before == (1, 1, (shop.T0 + 1_000) / 1_000)
+
+    tell(events, clock, shop, shop.click(rec=shop.rec(1)))
+    events.commit_fault = "before"
+    running.step()
+    running.step()
+    assert shown() == (0, 0, None), "the log is away"
+
+    running.step()
+    assert shown() == before
+    events.consumer(["events"], group="aggregate")
+    running.step()
+    assert shown() == (0, 0, None), "it has another owner"
+
+
 def test_the_lag_is_what_is_not_committed(events, clock, shop):
     registry = CollectorRegistry()
     running = aggregator(
