@@ -55,7 +55,7 @@ class PartitionWork:
         self.heard_at_ms = now_ms
         """When the owner last read a record of the partition, by its own clock."""
         self.position: int | None = None
-        """The committed offset; None: nothing committed by this owner so far."""
+        """The committed offset; None: this owner has read nothing so far."""
         self.rewards = PartitionRewards(specification)
         self.rewards.load(state)
         self._partition = partition
@@ -65,6 +65,8 @@ class PartitionWork:
 
     def fold(self, record: Record) -> None:
         """Advance stream time, settle what is due, apply the record or bury it."""
+        if self.position is None:
+            self.position = record.offset
         self._next_offset = record.offset + 1
         if due := self.rewards.advance(record.appended_at_ms):
             self._emit(due)

@@ -417,10 +417,34 @@ def test_the_lag_is_what_is_not_committed(events, clock, shop):
     )
     tell(events, clock, shop, *(shop.click(rec=shop.rec(1), event_id=f"{n}") for n in range(5)))
 
-    running.step()
-    running.step()
+    found = []
+    for _ in range(3):
+        running.step()
+        found.append(registry.get_sample_value("aggregate_lag_records"))
 
-    assert registry.get_sample_value("aggregate_lag_records") == 3
+    assert found == [5, 4, 3], "before each commit"
+
+
+def test_the_lag_is_told_where_no_commit_succeeds_and_until_the_partitions_went_elsewhere(
+    events, clock, shop
+):
+    registry = CollectorRegistry()
+    running = aggregator(events, clock, registry=registry)
+    lags = []
+    for number in range(4):
+        tell(events, clock, shop, shop.click(rec=shop.rec(1), event_id=f"{number}"))
+        for _ in range(2):
+            events.commit_fault = "before"
+            running.step()
+            lags.append(registry.get_sample_value("aggregate_lag_records"))
+    assert lags == [1, 1, 2, 2, 3, 3, 4, 4]
+
+    events.commit_fault = None
+    running.step()
+    assert registry.get_sample_value("aggregate_lag_records") == 4
+    events.consumer(["events"], group="aggregate")
+    running.step()
+    assert registry.get_sample_value("aggregate_lag_records") == 0
 
 
 def test_a_partition_that_goes_to_another_owner_takes_its_uncommitted_work_along(
