@@ -3,14 +3,16 @@
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 from prometheus_client import CollectorRegistry
+from redis.client import Pipeline
 
 from projections.errors import HistoryUnavailable, PositionsMoved
+from projections.history import redis as redis_history
 from projections.history.metrics import HistoryMetrics
 from projections.history.projector import HistoryProjector
 from projections.history.redis import RedisHistoryReader, RedisHistoryStore, RedisSettings
@@ -97,6 +99,41 @@ def test_a_redis_that_lost_its_data_refuses_what_was_made_from_before(
 
     assert store.positions() == {}
     store.close()
+
+
+def test_a_clear_that_was_cut_short_is_finished_before_anything_else(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_history, "_FORGOTTEN_AT_ONCE", 3)
+    settings = RedisSettings(redis_server.url, prefix=tmp_path.name)
+    crowd = [number.to_bytes(8, "big") for number in range(10)]
+    store, other = RedisHistoryStore(settings), RedisHistoryStore(settings)
+    store.apply({key: value([1]) for key in crowd}, {EVENTS: 4}, since={})
+    step, steps = store._unless_moved, iter(range(3))
+
+    def cut_short(change: Callable[[Pipeline], int]) -> int:
+        if next(steps, None) is None:
+            raise HistoryUnavailable("cut short")
+        return step(change)
+
+    monkeypatch.setattr(store, "_unless_moved", cut_short)
+    with pytest.raises(HistoryUnavailable):
+        store.clear()
+    assert len(other.load(crowd)) == 4
+
+    assert other.positions() == {}
+    with pytest.raises(PositionsMoved, match="cleared"):
+        other.apply({ANN: value([2])}, {EVENTS: 5}, since={})
+    assert other.positions() == {}
+    assert other.load([*crowd, ANN]) == {}
+    other.apply({ANN: value([2])}, {EVENTS: 5}, since={})
+    assert other.positions() == {EVENTS: 5}
+    other.clear()
+    assert (other.positions(), other.load([ANN])) == ({}, {})
+    for each in (store, other):
+        each.close()
+    with redis.Redis.from_url(redis_server.url) as operator:
+        assert operator.keys(f"*{tmp_path.name}*") == []
 
 
 def test_a_redis_that_hangs_costs_a_read_its_history_and_not_the_request(
