@@ -274,6 +274,9 @@ def discard(path: Path) -> None:
 def discard_old(folder: Path, *, now_ms: int) -> None:
     """Remove the copies that nobody wrote to for two days: their partitions went elsewhere."""
     for path in folder.glob("*.db"):
+        # While a copy is open, only the log beside it is written to.
+        parts = (path, path.with_name(f"{path.name}-wal"))
         with suppress(OSError):
-            if now_ms - path.stat().st_mtime * 1_000 > 2 * _CHUNK_LIFE_MS:
+            written = [each.stat().st_mtime for each in parts if each.exists()]
+            if now_ms - max(written, default=now_ms) * 1_000 > 2 * _CHUNK_LIFE_MS:
                 discard(path)

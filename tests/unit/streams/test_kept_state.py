@@ -1,5 +1,6 @@
 """The copy of a partition's state on disk: never ahead, never torn, never somebody else's."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -211,3 +212,15 @@ def test_copies_nobody_writes_to_any_more_are_removed(opened: Open, path: Path) 
     assert path.exists()
     discard_old(path.parent, now_ms=written_ms + 3 * DAY_MS)
     assert not path.exists()
+
+
+def test_a_copy_that_is_written_to_is_not_removed_though_its_file_stands_still(
+    opened: Open, path: Path
+) -> None:
+    opened().note({b"a": b"1"}, 1, 10_000)
+    now_ms = round(path.with_name(f"{path.name}-wal").stat().st_mtime * 1_000)
+    os.utime(path, ns=(0, (now_ms - 3 * DAY_MS) * 1_000_000))
+
+    discard_old(path.parent, now_ms=now_ms)
+
+    assert opened().load() == {b"a": b"1"}
