@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 import redis.asyncio
@@ -257,6 +257,18 @@ class RedisHistoryStore:
         return {Partition(topic, int(number)): at for (topic, _, number), at in parts}
 
 
+class _CutConnection(redis.asyncio.SSLConnection):
+    """A connection over TLS that is cut when it is given up.
+
+    redis-py would have asyncio go on taking leave, for half a minute, of a server that hangs.
+    """
+
+    async def disconnect(self, nowait: bool = False, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - redis-py's
+        if nowait and self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(nowait, *arguments, **options)
+
+
 class RedisHistoryReader:
     """The reading side, on the request path: one short try, and a breaker before it.
 
@@ -273,17 +285,18 @@ class RedisHistoryReader:
         clock: Callable[[], int],
         metrics: HistoryReadMetrics | None = None,
     ) -> None:
-        self._redis = redis.asyncio.Redis(
-            connection_pool=redis.asyncio.BlockingConnectionPool.from_url(
-                settings.url,
-                **settings.connection,
-                max_connections=settings.connections,
-                timeout=settings.read_seconds,
-                socket_timeout=settings.read_seconds,
-                socket_connect_timeout=settings.connect_seconds,
-                retry=AsyncRetry(NoBackoff(), 0),
-            )
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            settings.url,
+            **settings.connection,
+            max_connections=settings.connections,
+            timeout=settings.read_seconds,
+            socket_timeout=settings.read_seconds,
+            socket_connect_timeout=settings.connect_seconds,
+            retry=AsyncRetry(NoBackoff(), 0),
         )
+        if issubclass(pool.connection_class, redis.asyncio.SSLConnection):
+            pool.connection_class = _CutConnection
+        self._redis = redis.asyncio.Redis(connection_pool=pool)
         self._tag = settings.tag
         self._breaker = Breaker(clock)
         self._away = False
