@@ -7,7 +7,7 @@ file that one process left with a hole ends there for the next.
 
 import sqlite3
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ _TABLE: Final = (
 _PARTITION: Final = Partition(PRODUCTS.name, 0)
 _NOTHING: Final = -1
 _BUSY_SECONDS: Final = 1.0
+_UNSAVED_AT_MOST: Final = 20_000
 
 
 class KeptProducts:
@@ -40,9 +41,13 @@ class KeptProducts:
         self.last: Record | None = None
         self._path = path
         self._unsaved: list[tuple[int, int, int, bytes | None, bytes | None]] = []
+        self._keeps = True
 
     def load(self) -> Sequence[Record]:
-        """Return the records without a gap from the first on; none where nothing can be read."""
+        """Return the records without a gap from the first on; none where nothing can be read.
+
+        A damaged file is removed, and kept anew.
+        """
         if not self._path.exists():
             return ()
         found: list[Record] = []
@@ -58,12 +63,20 @@ class KeptProducts:
                     end = offset
         except sqlite3.Error as problem:
             log.warning("kept_products_not_readable", path=str(self._path), problem=str(problem))
+            if not isinstance(problem, sqlite3.OperationalError):
+                with suppress(OSError):
+                    self.clear()
             return ()
         self.last = found[-1] if found else None
         return found
 
     def keep(self, records: Sequence[Record]) -> None:
-        """Write the next records; what the disk does not take now is written the next time."""
+        """Write the next records; what the disk does not take now is written the next time.
+
+        When too many wait for that, none are kept any more: the next process goes on from there.
+        """
+        if not self._keeps:
+            return
         for record in records:
             before = _NOTHING if self.last is None else self.last.offset
             self._unsaved.append(
@@ -79,12 +92,16 @@ class KeptProducts:
                 )
         except sqlite3.Error as problem:
             log.warning("products_not_kept", path=str(self._path), problem=str(problem))
+            self._keeps = len(self._unsaved) <= _UNSAVED_AT_MOST
+            if not self._keeps:
+                self._unsaved.clear()
             return
         self._unsaved.clear()
 
     def clear(self) -> None:
         """Forget everything: the log holds something else."""
         self.last = None
+        self._keeps = True
         self._unsaved.clear()
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)

@@ -102,7 +102,7 @@ class Aggregator:
         self._won: set[Partition] = set()
         self._waiting_records = 0
         self._waiting_since_ms = 0
-        self._lag_at_ms = 0
+        self._lag_due_ms = 0
         self._failures = 0
 
     def step(self) -> int:
@@ -138,15 +138,19 @@ class Aggregator:
         records = self._poll()
         if records and not self._waiting_records:
             self._waiting_since_ms = self._clock()
+        for partition in {record.partition for record in records}:
+            work = self._owned[partition]
+            work.heard_at_ms = self._clock()
+            if work.position is None:
+                self._lag_due_ms = 0
         for record in records:
             self._owned[record.partition].fold(record)
-        for partition in {record.partition for record in records}:
-            self._owned[partition].heard_at_ms = self._clock()
         self._waiting_records += len(records)
+        # Before the commit: where that fails, the lag is what tells.
+        self._look_up_lag()
         if self._commit_is_due(len(records)):
             self._commit()
         self._tick_silent_partitions()
-        self._look_up_lag()
         return len(records)
 
     def _poll(self) -> list[Record]:
@@ -164,7 +168,9 @@ class Aggregator:
                 partition, self._specification, state, self._clock()
             )
             log.info("aggregate_partition_owned", partition=partition.number)
-        self._won.clear()
+        if self._won:
+            self._won.clear()
+            self._observe()
         return [record for record in records if record.partition in self._owned]
 
     def _win(self, partitions: frozenset[Partition]) -> None:
@@ -174,6 +180,8 @@ class Aggregator:
         self._won -= partitions
         for partition in partitions:
             self._owned.pop(partition, None)
+        self._observe()
+        self._lag_due_ms = 0
 
     def _commit_is_due(self, just_read: int) -> bool:
         return self._waiting_records > 0 and (
@@ -202,6 +210,9 @@ class Aggregator:
             self.metrics.committed(done.tally)
         if log.is_enabled_for(logging.DEBUG):
             _tell(output for done in finished.values() for output in done.outputs)
+        self._observe()
+
+    def _observe(self) -> None:
         self.metrics.observe(
             {partition.number: work.rewards for partition, work in self._owned.items()}
         )
@@ -220,9 +231,9 @@ class Aggregator:
 
     def _look_up_lag(self) -> None:
         now_ms = self._clock()
-        if now_ms - self._lag_at_ms < self._pace.lag_ms:
+        if now_ms < self._lag_due_ms:
             return
-        self._lag_at_ms = now_ms
+        self._lag_due_ms = now_ms + self._pace.lag_ms
         ends = self._log.end_offsets(EVENTS.name)
         self.metrics.lag.set(
             sum(
@@ -242,6 +253,9 @@ class Aggregator:
         """Forget everything since the last commit."""
         self._owned.clear()
         self._won.clear()
+        self._observe()
+        # It stays in sight until the partitions are won again, or went elsewhere.
+        self._lag_due_ms = self._clock() + self._pace.lag_ms
         self._waiting_records = 0
         consumer, self._consumer = self._consumer, None
         if consumer is not None:

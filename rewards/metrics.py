@@ -79,6 +79,7 @@ class AggregatorMetrics:
             ["partition"],
             registry=registry,
         )
+        self._shown: set[int] = set()
         for labels in product(_TYPES, get_args(Outcome)):
             self.events.labels(*labels)
         for arm in get_args(Arm):
@@ -109,8 +110,11 @@ class AggregatorMetrics:
             families[family].labels(*labels).inc(amount)
 
     def observe(self, owned: Mapping[int, PartitionRewards]) -> None:
-        """Show the state of the owned partitions, by partition number."""
+        """Show the state of the owned partitions, by partition number, and of no others."""
         self.pending.set(sum(rewards.unsettled for rewards in owned.values()))
         self.kept.set(sum(rewards.kept_banners for rewards in owned.values()))
         for number, rewards in owned.items():
             self.stream_time.labels(str(number)).set(rewards.stream_ms / 1000)
+        for number in self._shown - owned.keys():
+            self.stream_time.remove(str(number))
+        self._shown = set(owned)

@@ -9,7 +9,7 @@ from rewards.specification import RewardSpecification
 from schemas import codec
 from schemas.errors import SchemaError, UnknownSchemaVersion
 from schemas.events import Event, Recommended, Tick
-from schemas.identity import ROUTING_KEY_BYTES
+from schemas.identity import ROUTING_KEY_BYTES, split_recommendation_id
 from streams.dead_letters import bury
 from streams.port import Output, Partition, Record, StateChange
 from streams.topics import REWARDS
@@ -55,7 +55,7 @@ class PartitionWork:
         self.heard_at_ms = now_ms
         """When the owner last read a record of the partition, by its own clock."""
         self.position: int | None = None
-        """The committed offset; None: nothing committed by this owner so far."""
+        """The committed offset; None: this owner has read nothing so far."""
         self.rewards = PartitionRewards(specification)
         self.rewards.load(state)
         self._partition = partition
@@ -65,6 +65,8 @@ class PartitionWork:
 
     def fold(self, record: Record) -> None:
         """Advance stream time, settle what is due, apply the record or bury it."""
+        if self.position is None:
+            self.position = record.offset
         self._next_offset = record.offset + 1
         if due := self.rewards.advance(record.appended_at_ms):
             self._emit(due)
@@ -106,10 +108,11 @@ class PartitionWork:
 
 def _readable(record: Record) -> Event:
     event = codec.decode_event(record.value)
-    if isinstance(event, Recommended) and (
-        record.key is None or not event.recommendation_id.endswith("-" + record.key.hex())
-    ):
-        raise SchemaError("the message key is not the routing key of its recommendation_id")
+    if isinstance(event, Recommended):
+        # State entries are named after the id: no other form of it may come that far.
+        _, key = split_recommendation_id(event.recommendation_id)
+        if key != record.key:
+            raise SchemaError("the message key is not the routing key of its recommendation_id")
     return event
 
 

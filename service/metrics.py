@@ -98,6 +98,11 @@ class Metrics:
             "Messages that went from the spool to the log.",
             registry=registry,
         )
+        self.spool_dropped = Counter(
+            "service_spool_dropped_total",
+            "Messages dropped from the spool because the log would never take them.",
+            registry=registry,
+        )
         self.spool_refusals = Counter(
             "service_spool_refusals_total",
             "Appends refused because the spool, or its disk, was full.",
@@ -148,8 +153,12 @@ class Metrics:
         self._turned_away: dict[str, Counter] = {}
 
     def drained(self, records: int) -> None:
-        """Count messages that left the spool."""
+        """Count messages that went from the spool to the log."""
         self.spool_drained.inc(records)
+
+    def passed_over(self, records: int) -> None:
+        """Count messages of the spool that the log would never take."""
+        self.spool_dropped.inc(records)
 
     def refused(self) -> None:
         """Count an append that found neither log nor room."""

@@ -85,10 +85,10 @@ def letters(events: Log, *, wait_seconds: float = 20.0) -> Generator[Found]:
     """Yield every dead letter still kept, oldest first, in bounded memory; close it when done.
 
     Raises:
-        LogUnavailable: the log cannot be read, or another process is replaying.
+        LogUnavailable: the log cannot be read to its end, or another process is replaying.
     """
     with closing(_reader(events, wait_seconds)) as reader:
-        yield from _found(events, reader)
+        yield from _found(events, reader, wait_seconds)
 
 
 def read_all(events: Log, *, wait_seconds: float = 20.0) -> list[Found]:
@@ -103,7 +103,7 @@ def replay(events: Log, wanted: Wanted | None = None, *, wait_seconds: float = 2
         events: the log.
         wanted: which; None: all. What was replayed before is left alone: if it could not be read
             again, it was buried again, under another number.
-        wait_seconds: how long to wait for another process that replays.
+        wait_seconds: how long to wait for another process that replays, and for the next letter.
 
     Returns:
         How many were replayed.
@@ -115,7 +115,8 @@ def replay(events: Log, wanted: Wanted | None = None, *, wait_seconds: float = 2
     takes = (wanted or Wanted()).takes
     count = 0
     with closing(_reader(events, wait_seconds)) as reader:
-        due = (found for found in _found(events, reader) if not found.replayed and takes(found))
+        all_found = _found(events, reader, wait_seconds)
+        due = (found for found in all_found if not found.replayed and takes(found))
         while chosen := list(islice(due, _LETTERS_PER_COMMIT)):
             _replay(reader, chosen)
             count += len(chosen)
@@ -137,13 +138,18 @@ def _replay(reader: Consumer, chosen: list[Found]) -> None:
 
 
 def _reader(events: Log, wait_seconds: float) -> Consumer:
-    reader = events.consumer([DEAD.name], group=GROUP)
+    reader = events.consumer([DEAD.name], group=GROUP, on_revoked=_lost)
     try:
         _own(reader, wait_seconds)
     except BaseException:
         reader.close()
         raise
     return reader
+
+
+def _lost(_: frozenset[Partition]) -> None:
+    # Won again, the letters would be read from where the group is, not from where this reader was.
+    raise LogUnavailable("the dead letters were lost to another process, or the log was away")
 
 
 def _own(reader: Consumer, wait_seconds: float) -> None:
@@ -154,13 +160,19 @@ def _own(reader: Consumer, wait_seconds: float) -> None:
         reader.poll(max_records=1, timeout_seconds=_POLL_SECONDS)
 
 
-def _found(events: Log, reader: Consumer) -> Iterator[Found]:
+def _found(events: Log, reader: Consumer, wait_seconds: float) -> Iterator[Found]:
     replayed = {int(key) for key, _ in reader.load_state(_LETTERS)}
     start, end = events.start_offsets(DEAD.name)[_LETTERS], events.end_offsets(DEAD.name)[_LETTERS]
     reader.seek(_LETTERS, start)
-    position = start
+    position, heard_at = start, time.monotonic()
     while position < end:
-        for record in reader.poll(max_records=_LETTERS_PER_COMMIT, timeout_seconds=_POLL_SECONDS):
+        records = reader.poll(max_records=_LETTERS_PER_COMMIT, timeout_seconds=_POLL_SECONDS)
+        if not records and time.monotonic() - heard_at > wait_seconds:
+            raise LogUnavailable(
+                f"no dead letter came for {wait_seconds:g} s, where number {position} or a later"
+                " one should be: is the log away?"
+            )
+        for record in records:
             position = record.offset + 1
             try:
                 letter = decode_dead_letter(record.value)
@@ -168,3 +180,5 @@ def _found(events: Log, reader: Consumer) -> Iterator[Found]:
                 log.warning("dead_letter_not_readable", number=record.offset, problem=str(problem))
                 continue
             yield Found(record.offset, letter, record.offset in replayed)
+        if records:
+            heard_at = time.monotonic()

@@ -148,12 +148,14 @@ _PARTS: Final = Row(
         Panel(
             "The spool",
             "Messages that wait on the servers' own disks while Kafka is away, and how fast they "
-            "drain. A refusal: the spool or its disk is full, callers get 503.",
+            "drain. A refusal: the spool or its disk is full, callers get 503. Dropped: what Kafka "
+            "would never take; always 0.",
             "short",
             (
                 Query("sum(service_spool_records)", "waiting"),
                 Query(rate("service_spool_drained_total"), "drained a second"),
                 Query(rate("service_spool_refusals_total"), "refused a second"),
+                Query(rate("service_spool_dropped_total"), "dropped a second"),
             ),
         ),
         Panel(

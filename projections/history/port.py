@@ -2,7 +2,8 @@
 
 Promises every adapter keeps (`tests/contracts/test_history.py` runs them over all):
     freshness   a read after `apply` returned sees what was applied, from any process
-    atomic      `apply` and `clear` move histories and positions together or not at all
+    atomic      `apply` moves histories and positions together or not at all; a `clear` that is cut
+        short leaves no positions and is finished by the next `apply`, which is refused
     positions   how far the log has been read lives in the store itself, so a store that was emptied
         or put back to an older copy says so and is filled again from the log
     fenced      `apply` is refused unless the store still is where the changes were made from; of

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import redis
 import redis.asyncio
@@ -29,6 +29,9 @@ from streams.port import Partition
 log = structlog.get_logger(__name__)
 
 _FORGOTTEN_AT_ONCE: Final = 1000
+_BEING_CLEARED: Final = "being cleared"
+"""Stands where the positions stand, from the first to the last step of a `clear`."""
+_NOTHING_DONE: Final = -1
 _ADVICE: Final = {
     "invalid username-password pair": "; check user and password in QUINTET_REDIS_URL",
     "Authentication required": "; put user and password into QUINTET_REDIS_URL",
@@ -134,33 +137,38 @@ class RedisHistoryStore:
         """Keep new values and move positions in one MULTI that fails when positions were touched.
 
         Raises:
-            PositionsMoved: the store is not at `since`; nothing moved.
+            PositionsMoved: the store is not at `since`, or was being cleared; nothing moved.
             HistoryUnavailable: not known whether it happened.
         """
-        ages = {key: kept.newest_ms(value) for key, value in changes.items() if value is not None}
+        values = {key.hex(): value for key, value in changes.items() if value is not None}
+        ages = {key: kept.newest_ms(value) for key, value in values.items()}
         moves = {f"{topic}:{number}": at for (topic, number), at in positions.items()}
 
         def change(pipeline: Pipeline) -> int:
-            refusal = port.moved(self._read_positions(pipeline), positions, since)
+            stored = self._read_positions(pipeline)
+            if stored is None:
+                return _NOTHING_DONE
+            refusal = port.moved(stored, positions, since)
             if refusal is not None:
                 raise PositionsMoved(refusal)
             pipeline.multi()
-            for key, value in changes.items():
-                if value is not None:
-                    pipeline.set(self._name(key.hex()), value)
+            for key, value in values.items():
+                pipeline.set(self._name(key), value)
             if ages:
-                pipeline.zadd(self._ages, {key.hex(): age for key, age in ages.items()})
+                pipeline.zadd(self._ages, ages)
             self._forget(pipeline, [key.hex() for key, value in changes.items() if value is None])
             for name, at in moves.items():
                 pipeline.hset(self._positions, name, str(at))
             return len(changes)
 
-        self._unless_moved(change)
+        if self._unless_moved(change) == _NOTHING_DONE:
+            self._clear_on()
+            raise PositionsMoved("the store was being cleared")
 
     def positions(self) -> dict[Partition, int]:
         """Return the offset next to read of every partition; raises HistoryUnavailable."""
         with _reachable():
-            return self._read_positions(self._redis)
+            return self._read_positions(self._redis) or {}
 
     def eviction(self) -> str:
         """Return the policy by which Redis drops values when it is full; empty: it drops none.
@@ -173,17 +181,35 @@ class RedisHistoryStore:
         return "" if policy == "noeviction" else policy
 
     def clear(self) -> None:
-        """Forget everything, in one MULTI; raises HistoryUnavailable."""
+        """Forget everything, in steps that Redis answers in time; raises HistoryUnavailable.
 
-        def drop(pipeline: Pipeline) -> int:
-            shoppers = [_text(name) for name in pipeline.zrange(self._ages, 0, -1)]
+        Positions go first; what then is left was cut short and is finished by the next `apply`.
+        """
+
+        def begin(pipeline: Pipeline) -> int:
             pipeline.multi()
-            for start in range(0, len(shoppers), _FORGOTTEN_AT_ONCE):
-                self._forget(pipeline, shoppers[start : start + _FORGOTTEN_AT_ONCE])
             pipeline.delete(self._positions)
+            pipeline.hset(self._positions, _BEING_CLEARED, "")
+            return 0
+
+        self._unless_moved(begin)
+        self._clear_on()
+
+    def _clear_on(self) -> None:
+        def drop(pipeline: Pipeline) -> int:
+            if self._read_positions(pipeline) is not None:
+                return 0  # another process went on with it
+            shoppers = [
+                _text(name) for name in pipeline.zrange(self._ages, 0, _FORGOTTEN_AT_ONCE - 1)
+            ]
+            pipeline.multi()
+            self._forget(pipeline, shoppers)
+            if not shoppers:
+                pipeline.delete(self._positions)
             return len(shoppers)
 
-        self._unless_moved(drop)
+        while self._unless_moved(drop):
+            pass
 
     def expire(self, before_ms: int) -> int:
         """Forget shoppers whose newest purchase is older; raises HistoryUnavailable."""
@@ -222,10 +248,25 @@ class RedisHistoryStore:
             pipeline.delete(*(self._name(key) for key in hex_keys))
             pipeline.zrem(self._ages, *hex_keys)
 
-    def _read_positions(self, client: redis.Redis) -> dict[Partition, int]:
+    def _read_positions(self, client: redis.Redis) -> dict[Partition, int] | None:
+        """Return the positions; None: the store is being cleared."""
         found = client.hgetall(self._positions)
+        if _BEING_CLEARED in map(_text, found):
+            return None
         parts = [(_text(name).rpartition(":"), int(at)) for name, at in found.items()]
         return {Partition(topic, int(number)): at for (topic, _, number), at in parts}
+
+
+class _CutConnection(redis.asyncio.SSLConnection):
+    """A connection over TLS that is cut when it is given up.
+
+    redis-py would have asyncio go on taking leave, for half a minute, of a server that hangs.
+    """
+
+    async def disconnect(self, nowait: bool = False, *arguments: Any, **options: Any) -> None:  # noqa: ANN401 - redis-py's
+        if nowait and self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(nowait, *arguments, **options)
 
 
 class RedisHistoryReader:
@@ -244,17 +285,18 @@ class RedisHistoryReader:
         clock: Callable[[], int],
         metrics: HistoryReadMetrics | None = None,
     ) -> None:
-        self._redis = redis.asyncio.Redis(
-            connection_pool=redis.asyncio.BlockingConnectionPool.from_url(
-                settings.url,
-                **settings.connection,
-                max_connections=settings.connections,
-                timeout=settings.read_seconds,
-                socket_timeout=settings.read_seconds,
-                socket_connect_timeout=settings.connect_seconds,
-                retry=AsyncRetry(NoBackoff(), 0),
-            )
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            settings.url,
+            **settings.connection,
+            max_connections=settings.connections,
+            timeout=settings.read_seconds,
+            socket_timeout=settings.read_seconds,
+            socket_connect_timeout=settings.connect_seconds,
+            retry=AsyncRetry(NoBackoff(), 0),
         )
+        if issubclass(pool.connection_class, redis.asyncio.SSLConnection):
+            pool.connection_class = _CutConnection
+        self._redis = redis.asyncio.Redis(connection_pool=pool)
         self._tag = settings.tag
         self._breaker = Breaker(clock)
         self._away = False

@@ -6,9 +6,12 @@ Whatever went wrong, kafka-python says that time ran out; so the connection's ow
 too, and explained.
 """
 
+import socket
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 from kafka.errors import (
     KafkaConnectionError,
@@ -45,12 +48,40 @@ class _Manager(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python ha
             self.failure = failure
 
 
+class _Network(NetworkSelector):  # type: ignore[misc]  # kafka-python has no types
+    """kafka-python's loop, whose end is the end of every socket that it waited for.
+
+    Its own `close` leaves open what still had something to send, and what was being connected.
+    """
+
+    def __init__(self, **configuration: Any) -> None:  # noqa: ANN401 - kafka-python's
+        super().__init__(**configuration)
+        self._noting = threading.Lock()
+        self._waited_for: WeakSet[socket.socket] = WeakSet()
+        self._left: list[socket.socket] | None = None
+        """Once it is being closed: what is held until then, so that nobody drops it unclosed."""
+
+    def _wait_io(self, fileobj: socket.socket, *arguments: Any) -> None:  # noqa: ANN401
+        with self._noting:
+            self._waited_for.add(fileobj)
+            if self._left is not None:
+                self._left.append(fileobj)
+        super()._wait_io(fileobj, *arguments)
+
+    def close(self) -> None:
+        with self._noting:
+            self._left = list(self._waited_for)
+        super().close()
+        for each in self._left:
+            each.close()
+
+
 def connected(kind: Callable[..., C], options: dict[str, Any]) -> C:
     """Return a client of the cluster; raises LogUnavailable and closes what it had opened."""
     opened: list[KafkaNetClient] = []
 
     def open_network(**configuration: Any) -> KafkaNetClient:  # noqa: ANN401 - kafka-python's
-        net = NetworkSelector(**configuration)
+        net = _Network(**configuration)
         opened.append(KafkaNetClient(net, _Manager(net, **configuration), **configuration))
         return opened[-1]
 

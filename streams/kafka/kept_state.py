@@ -145,7 +145,10 @@ class KeptState:
             self.write()
 
     def write(self) -> None:
-        """Write what was noted, all of it or nothing; raises StateDoubtful."""
+        """Write what was noted, all of it or nothing; raises StateDoubtful, which ends the copy."""
+        # Before the disk refuses: the changes are taken away below, and `close` writing once more
+        # would claim their offset without them.
+        self._is_written = True
         fresh, self._noted = self._noted, {}
         taken_up = self._taken_up(fresh)
         number = max(self._chunks, default=0)
@@ -161,7 +164,6 @@ class KeptState:
                 else:
                     self._index[key] = number
         self._commit(rows, taken_up)
-        self._is_written = True
         self._written_ms = self.complete_ms
 
     def _taken_up(self, fresh: Entries) -> int | None:
@@ -272,6 +274,9 @@ def discard(path: Path) -> None:
 def discard_old(folder: Path, *, now_ms: int) -> None:
     """Remove the copies that nobody wrote to for two days: their partitions went elsewhere."""
     for path in folder.glob("*.db"):
+        # While a copy is open, only the log beside it is written to.
+        parts = (path, path.with_name(f"{path.name}-wal"))
         with suppress(OSError):
-            if now_ms - path.stat().st_mtime * 1_000 > 2 * _CHUNK_LIFE_MS:
+            written = [each.stat().st_mtime for each in parts if each.exists()]
+            if now_ms - max(written, default=now_ms) * 1_000 > 2 * _CHUNK_LIFE_MS:
                 discard(path)

@@ -18,7 +18,8 @@ class Onward:
     """A clock that goes on from a partition's last append time where its own time has gone back.
 
     So a machine whose clock is put right does not stop stream time until it has caught up: windows
-    still close, at the pace of the clock. Once the clock has caught up, it counts alone again.
+    still close, at half the pace of the clock. So the clock catches up, whatever is appended, in
+    twice the time it was put back by; then it counts alone again.
 
     Args:
         clock: milliseconds since 1970.
@@ -33,22 +34,26 @@ class Onward:
         3000
         >>> now_ms[0] = 1_500
         >>> onward.after(1, 3_000)
-        3500
+        3250
     """
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
-        self._behind_ms: dict[int, int] = {}
+        self._slow: dict[int, tuple[int, int]] = {}
+        """By partition that is ahead: since when the half pace holds, and the time it began at."""
 
     def after(self, partition_id: int, last_ms: int) -> int:
         """Return the time now, in milliseconds since 1970; never before a partition's last one."""
         now_ms = self._clock()
         if now_ms >= last_ms:
-            self._behind_ms.pop(partition_id, None)
+            self._slow.pop(partition_id, None)
             return now_ms
-        behind_ms = max(self._behind_ms.get(partition_id, 0), last_ms - now_ms)
-        self._behind_ms[partition_id] = behind_ms
-        return now_ms + behind_ms
+        since_ms, from_ms = self._slow.setdefault(partition_id, (now_ms, last_ms))
+        at_ms = from_ms + (now_ms - since_ms) // 2
+        if at_ms < last_ms:
+            # Put back once more, or another process is further on.
+            self._slow[partition_id] = now_ms, last_ms
+        return max(at_ms, last_ms)
 
 
 def create_records(connection: sqlite3.Connection, partition_id: int) -> None:

@@ -80,6 +80,7 @@ class SpoolFile:
                     " + coalesce(length(value), 0)), 0), coalesce(max(place), 0) FROM spooled"
                 ).fetchone()
         except LogUnavailable:
+            self._disconnect()
             raise
         except LogError as problem:
             self._disconnect()

@@ -6,6 +6,7 @@ between sends it twice: readers know events and banners by their ids.
 """
 
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
@@ -30,11 +31,13 @@ class SpoolSettings:
     Attributes:
         patience_seconds: an append that takes longer goes to the spool.
         retry_seconds: pause after the log did not take what the spool holds.
+        reopen_seconds: pause after the disk did not let the spool be opened.
         drain_records: messages taken from the spool by one append, at most.
     """
 
     patience_seconds: float = 1.0
     retry_seconds: float = 0.25
+    reopen_seconds: float = 60.0
     drain_records: int = 1_000
 
 
@@ -45,6 +48,10 @@ class Meter(Protocol):
         """So many messages left the spool for the log."""
         ...
 
+    def passed_over(self, records: int) -> None:
+        """So many left it for nowhere: no try would bring them into the log."""
+        ...
+
     def refused(self) -> None:
         """An append found log and spool without room."""
         ...
@@ -52,6 +59,9 @@ class Meter(Protocol):
 
 class _Unmeasured:
     def drained(self, records: int) -> None:
+        pass
+
+    def passed_over(self, records: int) -> None:
         pass
 
     def refused(self) -> None:
@@ -147,7 +157,9 @@ class SpooledLog:
         self.spooling, self._answers = True, False
         try:
             sending.spooled = self._put(topic, messages)
-            self._doubtful = sending
+            if self._spool.records == len(messages):
+                # Else they stand behind what an earlier process left, and are sent in any case.
+                self._doubtful = sending
         finally:
             self._sendings.put(None)  # the feeder looks again
 
@@ -208,7 +220,8 @@ class SpooledLog:
             self._singly = len(batch.messages)  # to find which one it is
             return True
         log.error("spooled_message_dropped", topic=batch.topic, problem=str(problem))
-        self._removed(batch)
+        self._spool.remove(batch)
+        self._meter.passed_over(len(batch.messages))
         return True
 
     def _finish(self) -> bool:
@@ -287,15 +300,29 @@ class SpooledLog:
         self._log.close()
 
     def _run(self) -> None:
+        reopen_at = time.monotonic() + self._settings.reopen_seconds
         while not self._stopping.is_set():
             try:
-                done = self.step(timeout_seconds=60.0)
+                done = self.step(timeout_seconds=self._settings.reopen_seconds)
+                if not self._spool.is_open and time.monotonic() >= reopen_at:
+                    self._reopen()
+                    reopen_at = time.monotonic() + self._settings.reopen_seconds
             except Exception:
                 # A spool that cannot be read now is tried again; nothing passes it meanwhile.
                 log.exception("spool_failed")
                 done = False
             if not done:
                 self._stopping.wait(self._settings.retry_seconds)
+
+    def _reopen(self) -> None:
+        """Look once more for what an earlier process left, and send it."""
+        # Who has the turn may wait for the feeder: not for long, therefore.
+        if self._turn.acquire(timeout=self._settings.patience_seconds / 10):
+            try:
+                self._spool.open()
+                self.spooling = self.spooling or self._spool.records > 0
+            finally:
+                self._turn.release()
 
 
 def _is_final(problem: Exception) -> bool:

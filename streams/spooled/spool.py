@@ -5,6 +5,7 @@ processes left in others. A file exists only while it holds something.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import count
 from pathlib import Path
 
@@ -30,10 +31,23 @@ class Spool:
         self._folder = folder
         self._limit_bytes = limit_bytes
         self._files: list[SpoolFile] = []
+        self.open()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what the folder holds is known."""
+        return bool(self._files)
+
+    def open(self) -> None:
+        """Take what the folder holds, unless that is done; a disk may refuse it (`is_open`)."""
         try:
-            self._files = _taken(folder)
-        except OSError as problem:
-            log.warning("spool_not_opened", folder=str(folder), problem=str(problem))
+            self._take()
+        except (LogError, OSError) as problem:
+            log.warning("spool_not_opened", folder=str(self._folder), problem=str(problem))
+
+    def _take(self) -> None:
+        if not self._files:
+            self._files = _taken(self._folder)
 
     @property
     def records(self) -> int:
@@ -57,8 +71,7 @@ class Spool:
         if self.size_bytes + sum(map(weight, messages)) > self._limit_bytes:
             raise SpoolFull(f"the spool holds its limit of {self._limit_bytes} bytes")
         try:
-            if not self._files:
-                self._files = _taken(self._folder)
+            self._take()
             return self._files[-1].put(topic, messages)
         except (LogError, OSError) as problem:
             raise SpoolFull(f"the disk of the spool takes nothing: {problem}") from problem
@@ -96,24 +109,33 @@ class Spool:
 
 
 def _taken(folder: Path) -> list[SpoolFile]:
-    """Return what this process owns now: files left behind, and last the one it writes to."""
+    """Return what this process owns now: files left behind, and last the one it writes to.
+
+    Raises:
+        LogUnavailable: the disk does not let a file be opened; none is owned.
+        OSError: nor the folder; none is owned.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     left = {int(path.stem) for path in folder.glob("*.db") if path.stem.isdecimal()}
     own: SpoolFile | None = None
     found: list[SpoolFile] = []
-    for number in count():
-        if own is not None and not left:
-            break
-        left.discard(number)
-        path = folder / f"{number}.db"
-        lock = OwnerLock(path.with_suffix(".lock"))
-        if (own is not None and not path.exists()) or not lock.acquire():
-            continue
-        file = SpoolFile(path, lock)
-        if own is None:
-            own = file
-        else:
-            found.append(file)
+    with ExitStack() as given_back:
+        for number in count():
+            if own is not None and not left:
+                break
+            left.discard(number)
+            path = folder / f"{number}.db"
+            lock = OwnerLock(path.with_suffix(".lock"))
+            if (own is not None and not path.exists()) or not lock.acquire():
+                continue
+            given_back.callback(lock.release)
+            file = SpoolFile(path, lock)
+            given_back.callback(file.close)
+            if own is None:
+                own = file
+            else:
+                found.append(file)
+        given_back.pop_all()
     for file in (*found, *([own] if own else [])):
         if file.records:
             log.info("spool_found", file=file.path.name, records=file.records)

@@ -1,6 +1,8 @@
 """A Redis behind TLS, with users of its own (ACL): it works, or the error says what to set."""
 
+import asyncio
 import gc
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -120,6 +122,27 @@ def test_history_is_kept_and_read_over_tls_as_an_acl_user(
     assert store.expire(10**6) == 1
     store.clear()
     store.close()
+
+
+def test_a_connection_that_is_given_up_is_closed_though_redis_hangs(secure: SecureRedis) -> None:
+    assert secure.process is not None
+    hanging = secure.process
+    url = secure.url_of("shop", "open%3Asesame")
+
+    async def ask() -> None:
+        reader = RedisHistoryReader(
+            RedisSettings(url=url, ca_file=secure.ca, read_seconds=1.0), clock=lambda: 0
+        )
+        await reader.read(ANN)
+        hanging.send_signal(signal.SIGSTOP)
+        with pytest.raises(HistoryUnavailable):
+            await reader.read(ANN)
+        await reader.close()
+
+    try:
+        asyncio.run(ask())
+    finally:
+        hanging.send_signal(signal.SIGCONT)
 
 
 def refusal(url: str, ca: Path | None) -> str:

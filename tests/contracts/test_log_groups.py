@@ -7,7 +7,7 @@ import pytest
 from streams.errors import Fenced, LogError, TopicMismatch
 from streams.port import Log, Message, Output, Partition, StateChange, partition_of
 from tests.contracts.log_processes import Copier, message
-from tests.contracts.logs import everything, next_offsets, own_all, poll_until
+from tests.contracts.logs import TRIES, everything, next_offsets, own_all, poll_until
 
 
 def test_without_a_commit_the_same_records_come_again(log: Log) -> None:
@@ -121,7 +121,7 @@ def test_a_partition_has_one_owner_in_a_group_and_goes_to_the_next_when_it_is_gi
     everyone = frozenset(log.end_offsets("events"))
     first = log.consumer(["events"], group="g")
     second = log.consumer(["events"], group="g")
-    for _ in range(40):
+    for _ in range(TRIES):
         first.poll(max_records=1, timeout_seconds=0.05)
         second.poll(max_records=1, timeout_seconds=0.05)
         assert not first.assignment() & second.assignment()

@@ -75,7 +75,7 @@ def test_three_members_share_four_partitions_and_a_newcomer_takes_only_what_it_g
 def test_a_member_restarted_under_its_name_has_its_partitions_again_and_nobody_is_disturbed(
     open_kafka: OpenLog,
 ) -> None:
-    names = {"session_timeout_seconds": 10.0, "static": True}
+    names = {"session_timeout_seconds": 20.0, "static": True}
     first, second = (open_kafka(member=name, folder=name, **names) for name in ("a", "b"))
     members = [Member(first), Member(second)]
     poll_until(lambda: shared(members), *members)

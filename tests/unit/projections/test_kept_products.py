@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from projections import kept_products
 from projections.kept_products import KeptProducts
 from streams.port import Partition, Record
 
@@ -81,11 +82,51 @@ def test_what_the_disk_does_not_take_is_written_the_next_time(path: Path) -> Non
     assert list(KeptProducts(path).load()) == list(records(0, 1, 2, 3))
 
 
-def test_a_file_that_cannot_be_read_is_nothing_known(path: Path) -> None:
-    path.write_bytes(b"no database" * 1_000)
+def test_when_too_much_waits_for_the_disk_the_file_ends_there_without_a_hole(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_products, "_UNSAVED_AT_MOST", 3)
+    kept = KeptProducts(path)
+    kept.keep(records(0))
+    path.rename(path.with_suffix(".away"))
+    path.mkdir()
+    kept.keep(records(1, 2, 3))
+    kept.keep(records(4))
+    assert not kept._unsaved
+    path.rmdir()
+    path.with_suffix(".away").rename(path)
+
+    kept.keep(records(5))
+
+    again = KeptProducts(path)
+    assert list(again.load()) == list(records(0))
+    again.keep(records(1, 2))
+    assert list(KeptProducts(path).load()) == list(records(0, 1, 2))
+
+
+def test_a_file_that_is_locked_for_a_while_stays(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_products, "_BUSY_SECONDS", 0.0)
+    KeptProducts(path).keep(records(0))
+    with sqlite3.connect(path, isolation_level=None) as other:
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        assert list(KeptProducts(path).load()) == []
+        other.execute("COMMIT")
+    other.close()
+
+    assert list(KeptProducts(path).load()) == list(records(0))
+
+
+@pytest.mark.parametrize("damaged", [slice(0, None), slice(4_096, None)])
+def test_a_damaged_file_is_nothing_known_and_kept_anew(path: Path, damaged: slice) -> None:
+    KeptProducts(path).keep(records(*range(100)))
+    content = bytearray(path.read_bytes())
+    content[damaged] = b"\xa5" * len(content[damaged])
+    path.write_bytes(content)
     kept = KeptProducts(path)
 
     assert list(kept.load()) == []
-    kept.clear()
     kept.keep(records(0))
     assert list(KeptProducts(path).load()) == list(records(0))

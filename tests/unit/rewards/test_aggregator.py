@@ -263,6 +263,22 @@ def test_a_banner_under_another_key_than_its_own_is_buried(events, clock, shop):
     assert "routing key" in letter.reason
 
 
+@pytest.mark.parametrize("name", ["", "ab", "01", "a" * 26])
+def test_a_banner_whose_id_has_another_form_is_buried_and_touches_no_state(
+    events, clock, shop, name
+):
+    malformed = shop.recommended(1, rec=f"{name}-{shop.KEY.hex()}")
+    tell(events, clock, shop, shop.recommended(2), malformed)
+    run_dry(aggregator(events, clock))
+
+    tell(events, clock, shop, shop.click(rec=shop.rec(2)))
+    run_dry(aggregator(events, clock))  # from the state
+
+    [(_, buried)] = events.table("events.dead")
+    assert "recommendation_id" in codec.decode_dead_letter(buried).reason
+    assert [reward.points for reward in events.rewards()] == [(0.1, 0.0, 0.0)]
+
+
 def test_a_replay_of_dead_letters_after_a_fix_restores_the_table(events, clock, shop, memory_log):
     click = shop.message(shop.click(rec=shop.rec(1)))
     tell(events, clock, shop, shop.recommended(1))
@@ -360,6 +376,37 @@ def test_the_metrics_say_what_became_of_every_event(events, clock, shop):
     assert seconds == (shop.T0 + 7_000) / 1_000
 
 
+def test_what_is_not_owned_any_more_is_not_shown(events, clock, shop):
+    registry = CollectorRegistry()
+    tell(events, clock, shop, shop.recommended(1), shop.impression(rec=shop.rec(1)))
+    running = aggregator(events, clock, registry=registry)
+    stream_time = "aggregate_stream_time_timestamp_seconds"
+
+    def shown():
+        return (
+            registry.get_sample_value("aggregate_pending_banners"),
+            registry.get_sample_value("aggregate_kept_banners"),
+            registry.get_sample_value(stream_time, {"partition": "0"}),
+        )
+
+    running.step()
+    running.step()
+    before = shown()
+    assert before == (1, 1, (shop.T0 + 1_000) / 1_000)
+
+    tell(events, clock, shop, shop.click(rec=shop.rec(1)))
+    events.commit_fault = "before"
+    running.step()
+    running.step()
+    assert shown() == (0, 0, None), "the log is away"
+
+    running.step()
+    assert shown() == before
+    events.consumer(["events"], group="aggregate")
+    running.step()
+    assert shown() == (0, 0, None), "it has another owner"
+
+
 def test_the_lag_is_what_is_not_committed(events, clock, shop):
     registry = CollectorRegistry()
     running = aggregator(
@@ -370,10 +417,34 @@ def test_the_lag_is_what_is_not_committed(events, clock, shop):
     )
     tell(events, clock, shop, *(shop.click(rec=shop.rec(1), event_id=f"{n}") for n in range(5)))
 
-    running.step()
-    running.step()
+    found = []
+    for _ in range(3):
+        running.step()
+        found.append(registry.get_sample_value("aggregate_lag_records"))
 
-    assert registry.get_sample_value("aggregate_lag_records") == 3
+    assert found == [5, 4, 3], "before each commit"
+
+
+def test_the_lag_is_told_where_no_commit_succeeds_and_until_the_partitions_went_elsewhere(
+    events, clock, shop
+):
+    registry = CollectorRegistry()
+    running = aggregator(events, clock, registry=registry)
+    lags = []
+    for number in range(4):
+        tell(events, clock, shop, shop.click(rec=shop.rec(1), event_id=f"{number}"))
+        for _ in range(2):
+            events.commit_fault = "before"
+            running.step()
+            lags.append(registry.get_sample_value("aggregate_lag_records"))
+    assert lags == [1, 1, 2, 2, 3, 3, 4, 4]
+
+    events.commit_fault = None
+    running.step()
+    assert registry.get_sample_value("aggregate_lag_records") == 4
+    events.consumer(["events"], group="aggregate")
+    running.step()
+    assert registry.get_sample_value("aggregate_lag_records") == 0
 
 
 def test_a_partition_that_goes_to_another_owner_takes_its_uncommitted_work_along(

@@ -11,6 +11,7 @@ from streams.dead_letters import GROUP, Wanted, bury, letters, read_all, replay
 from streams.errors import LogUnavailable
 from streams.local import LocalLog
 from streams.port import Message, Partition, Record
+from tests.memory_log import MemoryLog
 
 POISON = b'\xff\x00{"type": nonsense'
 
@@ -108,6 +109,37 @@ def test_a_dead_letter_nobody_can_read_does_not_keep_the_others(log: LocalLog) -
 def test_without_dead_letters_there_is_nothing_to_do(log: LocalLog) -> None:
     assert read_all(log) == []
     assert replay(log) == 0
+
+
+class Promising(LocalLog):
+    """A log that says its end is further than it can be read: it is away, or dropped records."""
+
+    def end_offsets(self, topic: str) -> dict[Partition, int]:
+        return {partition: end + 1 for partition, end in super().end_offsets(topic).items()}
+
+
+def test_letters_that_never_come_are_waited_for_no_longer_than_told(tmp_path: Path) -> None:
+    with closing(Promising(tmp_path / "log", clock=lambda: 1_000)) as log:
+        bury_all(log, record())
+        found = letters(log, wait_seconds=0.2)
+
+        assert next(found).number == 0
+        with pytest.raises(LogUnavailable, match="number 1 or a later"):
+            next(found)
+
+
+def test_a_reader_that_lost_the_letters_says_so_and_skips_none() -> None:
+    log = MemoryLog(lambda: 1_000)
+    outputs = [bury(record(offset=number), "not JSON", "aggregate") for number in range(501)]
+    log.append("events.dead", [Message(output.key, output.value) for output in outputs])
+    found = letters(log)  # type: ignore[arg-type]
+    for number in range(500):
+        assert next(found).number == number
+
+    log.consumer(["events.dead"], group=GROUP).close()
+
+    with pytest.raises(LogUnavailable, match="lost"):
+        next(found)
 
 
 def test_two_replays_at_once_do_not_double(log: LocalLog) -> None:

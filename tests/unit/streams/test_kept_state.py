@@ -1,5 +1,6 @@
 """The copy of a partition's state on disk: never ahead, never torn, never somebody else's."""
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +65,20 @@ def test_what_a_killed_process_had_only_noted_is_missing_with_its_offset(
 
     assert (left.load(), left.position) == ({b"a": b"1"}, 7)
     left.close()
+
+
+def test_what_a_full_disk_refused_is_missing_with_its_offset(opened: Open) -> None:
+    full = opened()
+    full.load()
+    full.note({b"a": b"1"}, 7, 10_000)
+    (pages,) = full._connection.execute("PRAGMA page_count").fetchone()
+    full._connection.execute(f"PRAGMA max_page_count={pages}")
+    with pytest.raises(StateDoubtful, match="full"):
+        full.note({b"a": bytes(100_000)}, 9, 20_000)
+
+    again = opened()
+
+    assert (again.load(), again.position, again.complete_ms) == ({b"a": b"1"}, 7, 10_000)
 
 
 def test_a_copy_of_something_else_is_emptied(opened: Open) -> None:
@@ -197,3 +212,15 @@ def test_copies_nobody_writes_to_any_more_are_removed(opened: Open, path: Path) 
     assert path.exists()
     discard_old(path.parent, now_ms=written_ms + 3 * DAY_MS)
     assert not path.exists()
+
+
+def test_a_copy_that_is_written_to_is_not_removed_though_its_file_stands_still(
+    opened: Open, path: Path
+) -> None:
+    opened().note({b"a": b"1"}, 1, 10_000)
+    now_ms = round(path.with_name(f"{path.name}-wal").stat().st_mtime * 1_000)
+    os.utime(path, ns=(0, (now_ms - 3 * DAY_MS) * 1_000_000))
+
+    discard_old(path.parent, now_ms=now_ms)
+
+    assert opened().load() == {b"a": b"1"}

@@ -12,6 +12,7 @@ import pytest
 
 from streams.errors import LogError, LogUnavailable, TopicMismatch
 from streams.local import LocalLog
+from streams.local.records import Onward
 from streams.port import Message, Output, Partition, StateChange
 
 EVENTS = Partition("events", 0)
@@ -250,7 +251,7 @@ def test_time_goes_on_after_the_clock_was_put_back(path: Path) -> None:
         with closing(log.consumer(["events"], group=None)) as reader:
             times = [r.appended_at_ms - NOW for r in reader.poll(max_records=9, timeout_seconds=0)]
 
-    assert times == [3_600_000, 3_600_000, 3_605_000, 4_000_000]
+    assert times == [3_600_000, 3_600_000, 3_602_500, 4_000_000]
 
 
 def test_time_goes_on_in_every_process_that_appends_to_a_log_from_the_future(path: Path) -> None:
@@ -264,4 +265,36 @@ def test_time_goes_on_in_every_process_that_appends_to_a_log_from_the_future(pat
         with closing(log.consumer(["events"], group=None)) as reader:
             times = [r.appended_at_ms - NOW for r in reader.poll(max_records=9, timeout_seconds=0)]
 
-    assert times == [3_600_000, 3_600_000, 3_600_700, 3_601_400]
+    assert times == [3_600_000, 3_600_000, 3_600_350, 3_600_700]
+
+
+def test_a_clock_that_was_put_back_is_caught_up_with_while_records_come() -> None:
+    now, last = [NOW], NOW + 60_000
+    clocks = [Onward(lambda: now[0]) for _ in range(2)]
+    times = []
+    for number in range(1_301):
+        now[0] = NOW + 100 * number
+        last = clocks[number % 2].after(1, last)
+        times.append(last - NOW)
+
+    assert times == sorted(times)
+    assert times[600] == pytest.approx(90_000, abs=100)  # half a minute in a minute
+    assert times[1_100] > 110_000  # not caught up yet
+    assert times[1_200:] == [100 * number for number in range(1_200, 1_301)]
+
+
+def test_time_goes_on_after_the_clock_was_put_back_once_more() -> None:
+    now = [NOW]
+    clock = Onward(lambda: now[0])
+    last = NOW + 60_000
+    now[0] += 20_000
+    last = clock.after(1, last)
+    assert last == NOW + 60_000
+    now[0] += 20_000
+    last = clock.after(1, last)
+    assert last == NOW + 70_000
+    now[0] -= 10_000  # still after the time it was put back to first
+    last = clock.after(1, last)
+    assert last == NOW + 70_000
+    now[0] += 2_000
+    assert clock.after(1, last) == NOW + 71_000

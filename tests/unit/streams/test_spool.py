@@ -135,6 +135,27 @@ def test_a_folder_that_cannot_be_made_counts_as_full_until_it_can(tmp_path: Path
     assert len(drained(spool)) == 1
 
 
+def test_a_full_disk_with_a_spool_left_on_it_counts_as_full_until_it_has_room(folder: Path):
+    left = [Spool(folder, limit_bytes=LIMIT) for _ in range(2)]
+    for number, each in enumerate(left):
+        each.put("events", messages(number, number + 1))
+    for each in left:
+        each.close()
+    with file_size_limit(16_384):  # less than SQLite wants to open one
+        spool = Spool(folder, limit_bytes=LIMIT)
+        assert (spool.is_open, spool.records) == (False, 0)
+        with pytest.raises(SpoolFull):
+            spool.put("events", messages(2, 3))
+
+    heir = Spool(folder, limit_bytes=LIMIT)  # nobody holds a lock
+    assert heir.records == 2
+    heir.close()
+    spool.open()
+
+    assert spool.is_open
+    assert sorted(drained(spool)) == [("events", b"0"), ("events", b"1")]
+
+
 def test_what_a_closed_spool_held_goes_before_what_its_successor_puts(folder: Path):
     before = Spool(folder, limit_bytes=LIMIT)
     before.put("events", messages(0, 5))

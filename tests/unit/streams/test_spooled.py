@@ -51,10 +51,13 @@ class Away:
 
 class Counts:
     def __init__(self) -> None:
-        self.out = self.refusals = 0
+        self.out = self.lost = self.refusals = 0
 
     def drained(self, records: int) -> None:
         self.out += records
+
+    def passed_over(self, records: int) -> None:
+        self.lost += records
 
     def refused(self) -> None:
         self.refusals += 1
@@ -67,7 +70,14 @@ def message(number: int) -> Message:
 class Bench:
     """A spooled log over one that fails; its feeder runs in a thread, or by `step` where told."""
 
-    def __init__(self, folder: Path, *, limit_bytes: int = 10**6, patience: float = 0.05) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        limit_bytes: int = 10**6,
+        patience: float = 0.05,
+        reopen_seconds: float = 60.0,
+    ) -> None:
         self.log = Away()
         self.counts = Counts()
         self.spool = Spool(folder, limit_bytes=limit_bytes)
@@ -75,7 +85,12 @@ class Bench:
             self.log,  # type: ignore[arg-type]
             self.spool,
             meter=self.counts,
-            settings=SpoolSettings(patience_seconds=patience, retry_seconds=0.01, drain_records=4),
+            settings=SpoolSettings(
+                patience_seconds=patience,
+                retry_seconds=0.01,
+                reopen_seconds=reopen_seconds,
+                drain_records=4,
+            ),
         )
 
     def go_away(self) -> None:
@@ -262,6 +277,7 @@ def test_what_no_try_would_bring_into_the_log_does_not_block_what_stands_behind_
     bench.until(lambda: not bench.spooled.spooling)
 
     assert bench.log.values == [b"0", b"1", b"2"]
+    assert (bench.counts.out, bench.counts.lost) == (3, 1)
 
 
 def test_a_log_that_goes_away_while_one_message_is_looked_for_is_left_in_peace(
@@ -295,6 +311,50 @@ def test_what_an_earlier_process_left_goes_before_the_first_message(
     bench.until(lambda: not bench.spooled.spooling)
 
     assert bench.log.values == [b"0", b"1", b"2"]
+
+
+@pytest.fixture
+def hidden(tmp_path: Path) -> Path:
+    """A folder of a spool with two messages, and in its place what cannot be opened."""
+    left = Spool(tmp_path / "hidden", limit_bytes=10**6)
+    left.put("events", [message(0), message(1)])
+    left.close()
+    (tmp_path / "spool").write_text("in the way")
+    return tmp_path / "hidden"
+
+
+def show(hidden: Path) -> None:
+    spool = hidden.with_name("spool")
+    spool.unlink()
+    hidden.rename(spool)
+
+
+def test_what_is_found_only_when_something_is_put_is_sent_too(
+    make: Callable[..., Bench], hidden: Path
+):
+    bench = make(patience=0.02)
+    bench.log.may_answer.clear()
+    show(hidden)
+    bench.spooled.append("events", [message(2)])
+    assert bench.spool.records == 3
+
+    bench.log.may_answer.set()  # it was slow, and took the message after all
+    bench.until(lambda: not bench.spooled.spooling)
+
+    assert bench.log.values == [b"2", b"0", b"1", b"2"]
+
+
+def test_what_an_earlier_process_left_is_sent_once_the_spool_can_be_opened(
+    make: Callable[..., Bench], hidden: Path
+):
+    bench = make(patience=WAIT_SECONDS, reopen_seconds=0.02)
+    bench.spooled.append("events", [message(2)])
+    assert not bench.spooled.spooling
+
+    show(hidden)
+    bench.until(lambda: len(bench.log.values) == 3)
+
+    assert bench.log.values == [b"2", b"0", b"1"]
 
 
 def test_a_stopped_log_leaves_its_spool_to_the_next(make: Callable[..., Bench]):
