@@ -155,25 +155,25 @@ def weights_are_damaged(scene: Scene) -> None:
 @fault("F13", "weights that load and are bad")
 def weights_load_and_are_bad(scene: Scene) -> None:
     registry = scene.ring.registry()
+    snapshots = scene.ring.data_dir / "registry" / "snapshots"
     scene.strike()
-    scene.heal()
     for name, make in (("uniform", _uniform), ("collapsed", _collapsed)):
-        trainer = scene.stopped("train", "saved")
+        trainer = scene.stopped("train", "saved")  # it would move the pointer too
         before = _live(registry)
         good = registry.load(before.version)
-        started = time.monotonic()
+        weights = make(dict(good.weights))
         try:
-            bad = registry.publish(
-                make(dict(good.weights)), parent=before.version, foundation=before.foundation,
+            published = registry.publish(
+                weights, parent=before.version, foundation=before.foundation,
                 catalogue_version=good.manifest.catalogue_version, updates=1, banners=1,
-            ).version  # fmt: skip
-            registry.promote(bad, reason=f"{name}, for a test")
+            )  # fmt: skip
+            scene.finding.check(False, f"{name} weights became version {published.version}")
         except PolicyError as refusal:
             scene.finding.told.append(f"{name}: {refusal}")
-            trainer.resume()
-            continue
+        started, bad = time.monotonic(), registry.next_version()
+        _whole(snapshots / f"{bad:08d}", bad, good.manifest, weights)
+        _point(scene, before, bad)
         until(lambda bad=bad: _refused(scene, bad), f"{name} weights are refused", seconds=15)
-        scene.finding.told.append(f"{name}: {_refused(scene, bad)}")
         trainer.resume()
         _come_back_sound(scene, name, bad, since=started)
     scene.recover()
