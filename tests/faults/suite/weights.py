@@ -100,7 +100,7 @@ _IN_THE_WEIGHTS = {
     "wrong shape": "manifest: unexpected bias_rows",
     "wrong dtype": "manifest: unexpected bias_rows",
     "wrong names": "manifest: unexpected bias_columns, bias_rows",
-    "huge": "canary: a score",
+    "huge": "canary: bias_rows",
 }
 """What is wrong, and words of the reason for which it must be refused."""
 _IN_THE_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
