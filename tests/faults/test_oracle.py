@@ -192,6 +192,23 @@ def test_a_banner_of_a_killed_servers_last_moments_may_be_gone_and_no_other() ->
     assert story.judged().verdict == "red"
 
 
+def test_an_order_for_a_lost_banner_counts_once_for_another_of_its_shopper_or_not() -> None:
+    story = Story()
+    order = {"type": "purchase", "event_id": "o"}
+    story.notes += [sending(1, "b", **order), OutcomeNoted(event_id="o", outcome="accepted")]
+    del story.events[1], story.rewards[2]  # banner 1
+    story.events.append(msgspec.structs.replace(click(1, "b"), event_id="o"))
+    story.kills = [9.1]
+    assert story.judged().verdict == "green"
+
+    story.rewards.append(reward(2, 1, (0.0, 1.0, 0.0, 0.0, 0.0)))
+    assert story.judged().verdict == "green"
+    story.rewards.append(reward(2, 2, (0.0, 1.0, 0.0, 0.0, 0.0)))
+    assert story.judged().verdict == "red"
+    story.rewards[-1] = reward(2, 2, (0.0, 0.0, 0.0, 0.1, 0.0))
+    assert story.judged().verdict == "red"
+
+
 def test_what_comes_late_or_under_a_used_id_earns_nothing() -> None:
     notes = [
         *Story().notes[:3],

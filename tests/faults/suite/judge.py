@@ -127,7 +127,7 @@ def hold_against(
     if excused:
         finding.told.append(f"{len(excused)} banners of a killed server's last moments were lost")
     _check_accepted(finding, notes, events)
-    possible = reducer.expected(notes)
+    possible = reducer.expected(notes, lost=excused)
     earned = _earned(finding, rewards)
     for each in logged:
         has = earned.pop(each, None)
