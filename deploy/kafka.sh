@@ -108,8 +108,9 @@ share.coordinator.state.topic.min.isr=1
 PROPERTIES
   [ -z "$secured" ] || secured_listener "$dir" >>"$dir/server.properties"
   [ -e "$dir/data/meta.properties" ] && return
+  # The cluster's id never begins with "-", which would be read as an option.
   java -cp "$libs/*" kafka.tools.StorageTool format --standalone \
-    -t "$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | cut -c 1-22)" \
+    -t "$(head -c 16 /dev/urandom | base64 | tr '+/' 'AB' | cut -c 1-22)" \
     -c "$dir/server.properties" ${scram[@]+"${scram[@]}"} >"$dir/format.log" 2>&1 \
     || { cat "$dir/format.log" >&2; fail "formatting $dir/data failed"; }
 }

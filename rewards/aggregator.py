@@ -187,7 +187,7 @@ class Aggregator:
         return self._waiting_records > 0 and (
             not just_read
             or self._waiting_records >= self._pace.commit_records
-            or self._clock() - self._waiting_since_ms >= self._pace.commit_ms
+            or not 0 <= self._clock() - self._waiting_since_ms < self._pace.commit_ms
         )
 
     def _commit(self) -> None:
@@ -221,7 +221,8 @@ class Aggregator:
         """Append a tick where banners wait and nothing else moves stream time."""
         now_ms = self._clock()
         for partition, work in sorted(self._owned.items()):
-            if not work.rewards.unsettled or now_ms - work.heard_at_ms < self._pace.silence_ms:
+            silent_ms = now_ms - work.heard_at_ms  # below 0: the clock went back
+            if not work.rewards.unsettled or 0 <= silent_ms < self._pace.silence_ms:
                 continue
             tick = Tick(event_id=f"tick-{partition.number}-{now_ms}", occurred_at_ms=now_ms)
             key = _key_into(partition.number, self._log.partitions(EVENTS.name))
@@ -231,7 +232,7 @@ class Aggregator:
 
     def _look_up_lag(self) -> None:
         now_ms = self._clock()
-        if now_ms < self._lag_due_ms:
+        if 0 < self._lag_due_ms - now_ms <= self._pace.lag_ms:
             return
         self._lag_due_ms = now_ms + self._pace.lag_ms
         ends = self._log.end_offsets(EVENTS.name)

@@ -1,4 +1,8 @@
-"""What the aggregator counts. Counters move when a commit succeeded, so they equal the table."""
+"""What the aggregator counts. Counters move when a commit succeeded, so they equal the table.
+
+Only a commit that went through though its answer was lost is never counted: nobody knows of it but
+the log. Then the counters stay below the table, and `aggregate_restarts_total` is above 0.
+"""
 
 from collections.abc import Mapping
 from itertools import product
@@ -39,7 +43,8 @@ class AggregatorMetrics:
         )
         self.rewards = Counter(
             "aggregate_rewards_total",
-            "Rewards emitted, by arm: settlements (revision 0) and corrections",
+            "Rewards emitted, by arm: settlements (revision 0) and corrections; "
+            "a commit whose answer was lost is not counted",
             ["kind", "arm"],
             registry=registry,
         )

@@ -94,9 +94,10 @@ class Ring:
         """Start a command in a process group of its own."""
         self.process = self._start(arguments)
 
-    def start_beside(self, *arguments: str) -> None:
-        """Start another command, which `end` kills."""
+    def start_beside(self, *arguments: str) -> int:
+        """Start another command, which `end` kills; return its process id."""
         self._beside.append(self._start(arguments))
+        return self._beside[-1].pid
 
     def _start(self, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """The judge of the faults is itself judged: each thing that may go wrong in a log turns it red."""
 
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -11,9 +12,17 @@ from schemas.rewards import Reward
 from streams.port import Partition, Record
 from tests.faults.suite import reducer
 from tests.faults.suite.finding import Finding
-from tests.faults.suite.judge import check_versions, hold_against
+from tests.faults.suite.judge import (
+    REMEMBERED,
+    check_counted,
+    check_versions,
+    hold_against,
+    remembered,
+)
+from tests.faults.suite.kills import check_failed_under_way
 from tests.faults.suite.ledger import BannerNoted, Ledger, Note, OutcomeNoted, Sending, read
 from tests.faults.suite.load import Answer
+from trainer.open_batch import Seen
 
 KEY = bytes(8)
 PRODUCTS = ("a", "b", "c", "d", "e")
@@ -177,9 +186,26 @@ def test_a_banner_of_a_killed_servers_last_moments_may_be_gone_and_no_other() ->
     story = Story()
     a_banner_that_is_gone(story)
 
-    story.kills = [9.2]
+    story.kills = [9.15]
     assert story.judged().verdict == "green"
-    story.kills = [10.0]
+    story.kills = [9.3]
+    assert story.judged().verdict == "red"
+
+
+def test_an_order_for_a_lost_banner_counts_once_for_another_of_its_shopper_or_not() -> None:
+    story = Story()
+    order = {"type": "purchase", "event_id": "o"}
+    story.notes += [sending(1, "b", **order), OutcomeNoted(event_id="o", outcome="accepted")]
+    del story.events[1], story.rewards[2]  # banner 1
+    story.events.append(msgspec.structs.replace(click(1, "b"), event_id="o"))
+    story.kills = [9.1]
+    assert story.judged().verdict == "green"
+
+    story.rewards.append(reward(2, 1, (0.0, 1.0, 0.0, 0.0, 0.0)))
+    assert story.judged().verdict == "green"
+    story.rewards.append(reward(2, 2, (0.0, 1.0, 0.0, 0.0, 0.0)))
+    assert story.judged().verdict == "red"
+    story.rewards[-1] = reward(2, 2, (0.0, 0.0, 0.0, 0.1, 0.0))
     assert story.judged().verdict == "red"
 
 
@@ -210,6 +236,50 @@ def test_a_version_that_goes_back_is_seen_and_answers_under_way_together_are_not
     check_versions(back, [answer(0.0, 3), answer(1.5, 2)])
 
     assert (together.verdict, back.verdict) == ("green", "red")
+
+
+@pytest.mark.parametrize(
+    ("counted", "restarts", "verdict"),
+    [(7, 0, "green"), (6, 0, "red"), (8, 0, "red"), (6, 1, "green"), (0, 1, "red"), (8, 1, "red")],
+)
+def test_what_aggregators_counted_is_the_table_or_less_where_an_answer_was_lost(
+    counted: int, restarts: int, verdict: str
+) -> None:
+    found = Finding(fault="F0", seed=1)
+    first = Counter({("aggregate_rewards_total", "settlement"): max(counted - 2, 0)})
+    second = Counter({("aggregate_rewards_total", "settlement"): min(counted, 2)})
+    second["aggregate_restarts_total", ""] = restarts
+
+    check_counted(found, [first, second], settled=7)
+
+    assert found.verdict == verdict
+
+
+def test_a_trainer_remembers_the_last_rewards_each_once() -> None:
+    made = [reward(number, 0, ZERO) for number in range(REMEMBERED + 3)]
+    told = [*made, made[-1], msgspec.structs.replace(made[0], revision=9, trainable=False)]
+    records = [
+        Record(Partition("rewards", 0), offset, 1, KEY, encode(each))
+        for offset, each in enumerate(told)
+    ]
+
+    seen = Seen()
+    for each in told:
+        if each.trainable:
+            seen.add(each)
+
+    assert remembered(records) == set(seen.fingerprints().tolist())
+
+
+def test_requests_may_fail_that_a_killed_worker_had_and_no_others() -> None:
+    def judged(*failed: float) -> str:
+        found = Finding(fault="F0", seed=1)
+        check_failed_under_way(found, failed, [10.0, 50.0])
+        return found.verdict
+
+    assert judged(9.9, 10.1, 49.5) == "green"
+    assert judged(9.9, 10.3) == "red"
+    assert judged(30.0) == "red"
 
 
 def test_a_ledger_that_was_cut_off_is_read_up_to_its_last_whole_line(tmp_path) -> None:

@@ -1,10 +1,12 @@
 """`python -m tests.faults.suite`: every fault, one table, exit status 1 when any is red.
 
-A red finding is kept with its seed; `--replay FILE` plays it again.
+Where `CI` is set one that could not be played fails too. A red finding is kept with its seed;
+`--replay FILE` plays it again.
 """
 
 import argparse
 import logging
+import os
 import resource
 import shutil
 import sys
@@ -33,9 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--short", action="store_true", help="fewer repetitions")
     options = parser.parse_args(arguments)
     names, seed = options.only.split(",") if options.only else NAMES, options.seed
+    long = not options.short
     if options.replay:
         kept = msgspec.json.decode(options.replay.read_bytes(), type=Finding)
-        names, seed = [kept.fault], kept.seed
+        names, seed, long = [kept.fault], kept.seed, kept.long
     if unknown := [name for name in names if name not in NAMES]:
         parser.error(f"unknown: {', '.join(unknown)}; known are {', '.join(NAMES)}")
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -46,12 +49,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         folder = Path(tempfile.mkdtemp(prefix=f"quintet-{name}-"))
         console.print(f"{name} {TITLES[name]} ...", markup=False)
-        finding = play(name, seed=seed, folder=folder, long=not options.short)
+        finding = play(name, seed=seed, folder=folder, long=long)
         findings.append(finding)
         console.print(f"{name} {finding.verdict} after {finding.seconds:.0f} s", markup=False)
         _keep(finding, folder)
     show(findings)
-    return int(any(finding.verdict == "red" for finding in findings))
+    failing = {"red", "not played"} if os.environ.get("CI") else {"red"}
+    return int(any(finding.verdict in failing for finding in findings))
 
 
 def _keep(finding: Finding, folder: Path) -> None:

@@ -6,8 +6,8 @@ from schemas.codec import decode_dead_letter
 from streams.port import Message
 from tests.faults.suite.catalogue import fault
 from tests.faults.suite.judge import judge
-from tests.faults.suite.ledger import Sending
-from tests.faults.suite.load import Habits
+from tests.faults.suite.ledger import BannerNoted, Sending, read
+from tests.faults.suite.load import REGULAR, Habits
 from tests.faults.suite.scene import Scene, in_log
 from tests.rings import until
 
@@ -25,10 +25,13 @@ def events_come_again_late_and_in_any_order(scene: Scene) -> None:
     before = scene.load.banners()
     time.sleep(WINDOW_SECONDS + LATENESS_SECONDS + 2.0)
     old = scene.rng.sample(sorted(before), min(60, len(before)))
+    notes = [note for note in read(scene.ledger.path) if isinstance(note, BannerNoted)]
+    # What a regular buys too late for one banner a later one may have shown her, and earns.
+    regulars = {each.recommendation_id for each in notes if each.user_id.startswith(REGULAR)}
     late = [
         Sending(
-            event_id=f"late-{banner}", about=banner, type=scene.rng.choice(["click", "purchase"]),
-            product_ids=before[banner][:1], earns=False,
+            event_id=f"late-{banner}", about=banner, product_ids=before[banner][:1], earns=False,
+            type="click" if banner in regulars else scene.rng.choice(["click", "purchase"]),
         )
         for banner in old
     ]  # fmt: skip

@@ -10,7 +10,7 @@ class Finding(msgspec.Struct, kw_only=True):
     """One row of the table.
 
     Attributes:
-        fault, seed: what was played.
+        fault, seed: what was played; `long`: not in its short form.
         banners: answered to the client; `events`: it sent, copies left out.
         lost: banners that earned less than accepted events are worth, or were never settled.
         doubled: banners that were settled twice or earned more than was sent.
@@ -25,6 +25,7 @@ class Finding(msgspec.Struct, kw_only=True):
 
     fault: str
     seed: int
+    long: bool = True
     banners: int = 0
     events: int = 0
     lost: int = 0

@@ -46,15 +46,22 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file = path.open("ab")
-        self._lock = threading.Lock()
+        self._writing, self._syncing = threading.Lock(), threading.Lock()
+        self._written = self._synced = 0
 
     def note(self, notes: Iterable[Note]) -> None:
         """Write notes; they are on disk when this returns."""
         lines = b"".join(msgspec.json.encode(note) + b"\n" for note in notes)
-        with self._lock:
+        with self._writing:
             self._file.write(lines)
             self._file.flush()
-            os.fsync(self._file.fileno())
+            self._written += 1
+            mine = self._written
+        with self._syncing:
+            if self._synced < mine:  # nobody synced it along with their own
+                upto = self._written
+                os.fsync(self._file.fileno())
+                self._synced = upto
 
     def close(self) -> None:
         """Let go of the file."""

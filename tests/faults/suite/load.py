@@ -9,9 +9,11 @@ import asyncio
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import msgspec
@@ -21,6 +23,9 @@ from tests.faults.suite.ledger import BannerNoted, Ledger, OutcomeNoted, Sending
 PATIENCE_SECONDS = 25.0
 _TIMEOUT_SECONDS = 15.0
 _REGULARS = 20
+_NOTING = 64
+REGULAR = "regular-"
+"""Begins the name of a shopper who comes again and again."""
 BANNER = 5
 
 
@@ -87,8 +92,9 @@ class Load:
 
     def __post_init__(self) -> None:
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._main()), daemon=True)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._ready = threading.Event()
+        self._problem: BaseException | None = None
         self._banners: dict[str, tuple[str, ...]] = {}
         self._tokens: dict[str, str] = {}
 
@@ -98,10 +104,28 @@ class Load:
         self._ready.wait()
 
     def stop(self) -> None:
-        """Let no more come; return when each event is answered or given up."""
+        """Let no more come; return when each event is answered or given up.
+
+        Raises:
+            Exception: whatever the shoppers' thread died of.
+        """
         self._stopping.set()
         self._thread.join(2 * PATIENCE_SECONDS + _TIMEOUT_SECONDS)
         assert not self._thread.is_alive(), "the shoppers do not end"
+        if self._problem is not None:
+            raise self._problem
+
+    def leave(self) -> None:
+        """Let everybody go at once, whatever they were about to do."""
+        self._stopping.set()
+        if self.is_there():
+            with suppress(RuntimeError):  # they have gone meanwhile
+                self._loop.call_soon_threadsafe(self._everybody.cancel)
+            self._thread.join(_TIMEOUT_SECONDS)
+
+    def is_there(self) -> bool:
+        """Whether a shopper may still come or go."""
+        return self._thread.is_alive()
 
     def visit(self, user_id: str) -> str | None:
         """Send one more shopper, who clicks at once.
@@ -122,9 +146,19 @@ class Load:
     def _called(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(90)
 
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._main())
+        except (Exception, asyncio.CancelledError) as problem:  # noqa: BLE001 - `stop` raises it
+            self._problem = problem
+        finally:
+            self._ready.set()
+
     async def _main(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._tidy: set[asyncio.Task[None]] = set()
+        # Notes that wait together for the disk are synced together (see `Ledger.note`).
+        self._loop.set_default_executor(ThreadPoolExecutor(_NOTING))
+        self._everybody = cast("asyncio.Task[None]", asyncio.current_task())
         timeout = aiohttp.ClientTimeout(total=_TIMEOUT_SECONDS)
         connector = aiohttp.TCPConnector(limit=0)
         async with aiohttp.ClientSession(timeout=timeout, connector=connector) as self._session:
@@ -140,7 +174,7 @@ class Load:
     async def _visit(self, number: int) -> None:
         rng = Random(f"{self.seed}-{number}")  # noqa: S311 - not for secrets
         fresh = rng.random() < 0.6
-        user_id = f"s{number}" if fresh else f"regular-{rng.randrange(_REGULARS)}"
+        user_id = f"s{number}" if fresh else f"{REGULAR}{rng.randrange(_REGULARS)}"
         viewed = rng.choice(sorted(self.products)[:200]) if rng.random() < 0.3 else None
         shown = await self._recommend(user_id, viewed)
         if shown is None:
@@ -159,7 +193,7 @@ class Load:
                 delay = rng.uniform(0.0, 0.6)
                 posts.create_task(self._again(again, delay, patient=patient, user_id=user))
         if rng.random() < self.habits.conflicts:
-            await self._contradict(rng.choice(chosen), products)
+            await self._contradict(rng.choice(chosen), products, user_id=user)
 
     def _behaviour(
         self, number: int, about: str, products: tuple[str, ...], rng: Random
@@ -190,13 +224,15 @@ class Load:
         self.duplicates += len(events)
         await self._report(events, patient=patient, user_id=user_id)
 
-    async def _contradict(self, event: Sending, products: tuple[str, ...]) -> None:
+    async def _contradict(
+        self, event: Sending, products: tuple[str, ...], *, user_id: str | None
+    ) -> None:
         """Use an event's id for another product, once the first is accepted."""
         others = [product for product in products if product not in event.product_ids]
-        if others and await self._report([event], patient=True):
+        if others and await self._report([event], patient=True, user_id=user_id):
             self.duplicates += 1
             other = msgspec.structs.replace(event, product_ids=(others[0],), earns=False)
-            if await self._report([other], patient=True):
+            if await self._report([other], patient=True, user_id=user_id):
                 self.conflicts += 1
 
     async def _probe(self, user_id: str) -> str | None:

@@ -5,6 +5,7 @@ import time
 import redis
 
 from tests.faults.suite.catalogue import fault
+from tests.faults.suite.finding import p99_ms
 from tests.faults.suite.judge import judge
 from tests.faults.suite.proxy import Proxy
 from tests.faults.suite.scene import Scene
@@ -22,6 +23,7 @@ def the_broker_dies(scene: Scene) -> None:
     scene.broker.start()
     scene.heal()
     scene.recover()
+    restart = p99_ms(scene.latencies(scene.struck_at))
     scene.strike()
     scene.broker.kill()
     time.sleep(60.0 if scene.long else 6.0)
@@ -29,15 +31,26 @@ def the_broker_dies(scene: Scene) -> None:
     scene.broker.start()
     scene.heal()
     scene.recover()
+    outage = p99_ms(scene.latencies(scene.struck_at))
     without = sum(LOG_UNAVAILABLE in answer.reason for answer in during)
     scene.finding.told.append(
         f"{len(during)} banners while the broker was away, {without} said {LOG_UNAVAILABLE}; "
-        f"events were answered 503 {scene.load.shed} times"
+        f"p99 {restart or 0:.0f} ms at its restart, {outage or 0:.0f} ms without it"
     )
     scene.finding.check(
         all(answer.status == 200 for answer in during), "a banner was refused without the broker"
     )
     judge(scene)
+    shed, served = scene.load.shed, scene.metrics("serve")
+    left, refused, drained = (
+        served[f"service_spool_{name}", ""]
+        for name in ("records", "refusals_total", "drained_total")
+    )
+    scene.finding.check(not shed, f"{shed} requests were turned away without the broker")
+    scene.finding.check(drained, "nothing went through the spool")
+    scene.finding.check(not left, f"{left:.0f} messages are still in the spool")
+    scene.finding.check(not refused, f"the spool refused {refused:.0f} appends")
+    scene.finding.told.append(f"{drained:.0f} messages went through the spool")
 
 
 @fault("F7", "connections to the broker cut before the reply", kafka=True, proxied=True, rate=20.0)
@@ -69,6 +82,7 @@ def redis_fails_in_every_way(scene: Scene) -> None:
         harm(server)
         scene.heal()
         scene.recover(learns=False)
+    scene.load.stop()
     status = {answer.status for answer in scene.load.answers}
     scene.finding.check(status == {200}, f"banners were answered {sorted(status)}")
     judge(scene)

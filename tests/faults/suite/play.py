@@ -6,6 +6,8 @@ import traceback
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.faults.suite.beside import BESIDE
 from tests.faults.suite.catalogue import FAULTS, Fault
 from tests.faults.suite.finding import Finding
@@ -13,7 +15,9 @@ from tests.faults.suite.proxy import Proxy
 from tests.faults.suite.scene import Scene
 from tests.servers import KafkaBroker, RedisServer, free_ports, new_kafka_broker
 
-CALM_SECONDS = 4.0
+_CALM_SECONDS = 4.0
+_MEASURED_SECONDS = 20.0
+"""The calm before a fault whose p99 is bounded: of fewer answers it would say little."""
 _NOTICEABLE_MS = 20.0
 """Below, a p99 says how two busy cores schedule, and no factor of it is held against anybody."""
 
@@ -27,7 +31,7 @@ def play(name: str, *, seed: int, folder: Path, long: bool) -> Finding:
         folder: for everything that is written; it is kept when the finding is red.
         long: False: a short form, for every test run.
     """
-    finding = Finding(fault=name, seed=seed)
+    finding = Finding(fault=name, seed=seed, long=long)
     started = time.monotonic()
     with ExitStack() as stack:
         try:
@@ -39,20 +43,22 @@ def play(name: str, *, seed: int, folder: Path, long: bool) -> Finding:
             if missing:
                 finding.skipped = f"not installed: {', '.join(missing)}"
                 return finding
-            scene = _scene(fault, finding, folder, stack, long=long)
+            scene = _scene(fault, finding, folder, stack)
             if fault.begins:
                 scene.open()
                 scene.start()
                 scene.shoppers()
-                scene.calm(CALM_SECONDS)
+                scene.calm()
             fault.play(scene)
             _check_p99(fault, finding)
         except NotPlayed as reason:
             finding.skipped = str(reason)
+        except pytest.skip.Exception as reason:
+            finding.skipped = str(reason)
         except BaseException as problem:
             finding.wrong.append(f"{type(problem).__name__}: {problem}"[:500])
             (folder / "traceback.txt").write_text(traceback.format_exc())
-            if not isinstance(problem, Exception | pytest_failed()):
+            if not isinstance(problem, Exception | pytest.fail.Exception):
                 raise
         finally:
             finding.seconds = time.monotonic() - started
@@ -63,20 +69,13 @@ class NotPlayed(Exception):
     """The fault cannot be made on this machine; the text says why."""
 
 
-def pytest_failed() -> type[BaseException]:
-    """Return what `tests.servers` raises when a server does not start."""
-    import pytest
-
-    return pytest.fail.Exception
-
-
 def missing_parts(fault: Fault) -> list[str]:
     """Return the programs that a fault needs and this machine lacks."""
     needed = ["java"] * fault.kafka + ["redis-server"] * fault.redis
     return [program for program in needed if shutil.which(program) is None]
 
 
-def _scene(fault: Fault, finding: Finding, folder: Path, stack: ExitStack, *, long: bool) -> Scene:
+def _scene(fault: Fault, finding: Finding, folder: Path, stack: ExitStack) -> Scene:
     settings = dict(fault.settings)
     broker: KafkaBroker | None = None
     redis: RedisServer | None = None
@@ -99,7 +98,8 @@ def _scene(fault: Fault, finding: Finding, folder: Path, stack: ExitStack, *, lo
         redis.start()
         settings |= {"history": "redis", "redis_url": redis.url}
     scene = Scene(
-        folder, finding, long=long, rate=fault.rate, habits=fault.habits, settings=settings,
+        folder, finding, rate=fault.rate, habits=fault.habits, settings=settings,
+        calm_seconds=_MEASURED_SECONDS if fault.p99 and finding.long else _CALM_SECONDS,
         broker=broker, redis=redis, proxy=proxy,
     )  # fmt: skip
     stack.callback(scene.end)

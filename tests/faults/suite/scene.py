@@ -14,7 +14,7 @@ from random import Random
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.process_file import find
+from cli.process_file import found
 from simulator.synthetic import SyntheticWorld
 from streams.errors import LogError
 from streams.port import Log, Record
@@ -57,18 +57,21 @@ class Scene:
     Attributes:
         rng: decides everything that the fault leaves open.
         long: False: a short form of the fault is enough.
+        calm_seconds: so long is watched in peace what the fault is compared with.
         broker, redis, proxy: what the ring stands on, where it does.
         struck_at, healed_at: seconds of the monotonic clock.
         kills: when a server was killed: it may lose the banners of its last moments.
+        aggregators_beside: the process ids of those beside the ring's own.
     """
 
     def __init__(
-        self, folder: Path, finding: Finding, *, long: bool, rate: float, habits: Habits,
+        self, folder: Path, finding: Finding, *, rate: float, habits: Habits, calm_seconds: float,
         settings: dict[str, str], broker: KafkaBroker | None = None,
         redis: RedisServer | None = None, proxy: Proxy | None = None,
     ) -> None:  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.finding, self.long = folder, finding, long
+        self.folder, self.finding, self.long = folder, finding, finding.long
+        self.calm_seconds = calm_seconds
         self.broker, self.redis, self.proxy = broker, redis, proxy
         self.rng = Random(f"{finding.fault}-{finding.seed}")  # noqa: S311 - not for secrets
         self.ring = HarmedRing(folder / "ring", **(SETTINGS | settings))
@@ -80,6 +83,7 @@ class Scene:
         self.struck_at = self.healed_at = 0.0
         self.kills: list[float] = []
         self.first: dict[str, int] = {}
+        self.aggregators_beside: list[int] = []
         self._most_bytes: dict[str, int] = {}
         self._calm_bytes: dict[str, int] = {}
         self._watching = threading.Event()
@@ -102,10 +106,10 @@ class Scene:
         self.first = {name: child.pid for name, child in self.ring.children().items()}
         threading.Thread(target=self._watch_memory, daemon=True).start()
 
-    def calm(self, seconds: float) -> None:
+    def calm(self) -> None:
         """Let some time pass in peace; the latencies of this time are the calm ones."""
         started = time.monotonic()
-        time.sleep(seconds)
+        time.sleep(self.calm_seconds)
         self.finding.calm_p99_ms = p99_ms(self.latencies(started))
         self._calm_bytes = dict(self._most_bytes)
 
@@ -141,7 +145,9 @@ class Scene:
         )
         # Answers before the recovery and a little after: a fault of a moment has its latencies too.
         time.sleep(max(0.0, 2.0 - spent))
-        self.finding.p99_ms = p99_ms(self.latencies(self.struck_at))
+        now = p99_ms(self.latencies(self.struck_at))
+        if now is not None:  # of a fault in several phases the worst one stands
+            self.finding.p99_ms = max(now, self.finding.p99_ms or 0.0)
 
     def _is_rewarded(self, banners: set[str]) -> bool:
         """Whether one of some banners has a reward; False while the log cannot be read."""
@@ -173,26 +179,33 @@ class Scene:
         """Wait until an order to die was carried out."""
         until(lambda: not (self.ring.orders / name).exists(), f"{name} was passed", seconds=seconds)
 
+    def stopped(self, name: str, point: str) -> psutil.Process:
+        """Have a child stop itself (SIGSTOP) at a crash point, and return it once it has.
+
+        There it holds no lock that others would wait for.
+        """
+        child = self.ring.children()[name]
+        self.order(f"{name}.{point}", f"stop {child.pid}")
+        until(lambda: child.status() == psutil.STATUS_STOPPED, f"{name} stops itself")
+        return child
+
     def kill(self, process: psutil.Process) -> None:
-        """Kill a process on the spot."""
-        process.send_signal(signal.SIGKILL)
+        """Kill a process on the spot, unless it has just died."""
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGKILL)
 
     def metrics(self, process: str) -> "Counter[tuple[str, str]]":
-        """Return what a process counts, by name and the value of a label (or "")."""
+        """Return what a child counts, by name and the value of a label (or "")."""
         if process == "serve":
-            url = self.ring.url
-        else:
-            told = find(self.ring.data_dir, process)
-            assert told is not None
-            url = told.url
-        with urllib.request.urlopen(url + "/metrics", timeout=10) as answer:  # noqa: S310
-            families = list(text_string_to_metric_families(answer.read().decode()))
-        found: Counter[tuple[str, str]] = Counter()
-        for family in families:
-            for sample in family.samples:
-                for value in sample.labels.values() or ("",):
-                    found[sample.name, value] += sample.value
-        return found
+            return _counted(self.ring.url)
+        return self.metrics_of(self.ring.children()[process].pid)
+
+    def metrics_of(self, pid: int) -> "Counter[tuple[str, str]]":
+        """Return what a process counts that has a port for its metrics alone."""
+        told = found(self.ring.data_dir / "processes").values()
+        urls = [each.url for each in told if each.pid == pid]
+        assert urls, f"process {pid} has not written down where its metrics are"
+        return _counted(urls[0])
 
     def unchanged(self, name: str) -> bool:
         """Whether a child is the one that was there before the fault."""
@@ -203,7 +216,9 @@ class Scene:
         while not self._watching.wait(0.5):
             with suppress(psutil.Error, AssertionError):
                 for name, child in self.ring.children().items():
-                    used = child.memory_info().rss
+                    # Of several serving workers the largest, whichever of them lives.
+                    tree = [child, *child.children(recursive=True)]
+                    used = max(each.memory_info().rss for each in tree)
                     self._most_bytes[name] = max(used, self._most_bytes.get(name, 0))
 
     def check_memory(self) -> None:
@@ -217,8 +232,20 @@ class Scene:
     def end(self) -> None:
         """Leave nothing running."""
         self._watching.set()
+        self.load.leave()
         self.ring.end()
         self.ledger.close()
+
+
+def _counted(url: str) -> "Counter[tuple[str, str]]":
+    with urllib.request.urlopen(url + "/metrics", timeout=10) as answer:  # noqa: S310
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    counted: Counter[tuple[str, str]] = Counter()
+    for family in families:
+        for sample in family.samples:
+            for value in sample.labels.values() or ("",):
+                counted[sample.name, value] += sample.value
+    return counted
 
 
 class Tail:

@@ -1,5 +1,7 @@
 """Weights that are damaged, that load and are bad, or that change all the time."""
 
+import errno
+import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -17,13 +19,14 @@ from schemas.policies import Announcement, Live, Manifest
 from tests import ring_checks
 from tests.faults.suite.catalogue import fault
 from tests.faults.suite.judge import judge
-from tests.faults.suite.play import CALM_SECONDS
 from tests.faults.suite.scene import Scene, in_log
 from tests.rings import until
 
 Weights = dict[str, np.ndarray]  # type: ignore[type-arg]
 _FIRST = 9_000
 """Versions of damaged snapshots begin here, far beyond the trainer's."""
+SWAPPED = 0.1
+"""Of the pointer's moves so many must be followed: each swap verifies and compiles anew."""
 
 
 def _whole(folder: Path, version: int, like: Manifest, weights: Weights) -> None:
@@ -91,80 +94,116 @@ def _pickle(folder: Path) -> None:
     (folder / MANIFEST_FILE).write_bytes(encode(manifest))
 
 
-_IN_THE_WEIGHTS = ("NaN", "wrong shape", "wrong dtype", "wrong names", "huge")
-_IN_THE_FILES: dict[str, Callable[[Path], None]] = {
-    "truncated": _truncate,
-    "a bit flipped": _flip,
-    "wrong digest": _misname_digest,
-    "an old manifest": lambda f: _edit(f, b'"schema_version":1', b'"schema_version":0'),
-    "a link": _link,
-    "a pickle renamed": _pickle,
-    "no manifest": lambda folder: (folder / MANIFEST_FILE).unlink(),
+_SOUND = "sound"
+_IN_THE_WEIGHTS = {
+    "NaN": "finite: bias_rows",
+    "wrong shape": "manifest: unexpected bias_rows",
+    "wrong dtype": "manifest: unexpected bias_rows",
+    "wrong names": "manifest: unexpected bias_columns, bias_rows",
+    "huge": "canary: bias_rows",
 }
+"""What is wrong, and words of the reason for which it must be refused."""
+_IN_THE_FILES: dict[str, tuple[Callable[[Path], None], str]] = {
+    "truncated": (_truncate, "size: "),
+    "a bit flipped": (_flip, "sha256: "),
+    "wrong digest": (_misname_digest, "sha256: "),
+    "an old manifest": (
+        lambda f: _edit(f, b'"schema_version":1', b'"schema_version":0'), "schema_version"
+    ),
+    "a link": (_link, os.strerror(errno.ELOOP)),
+    "a pickle renamed": (_pickle, "safetensors: "),
+    "no manifest": (lambda folder: (folder / MANIFEST_FILE).unlink(), os.strerror(errno.ENOENT)),
+}  # fmt: skip
 
 
 @fault("F12", "damaged weights of every kind")
 def weights_are_damaged(scene: Scene) -> None:
     registry = scene.ring.registry()
     snapshots = scene.ring.data_dir / "registry" / "snapshots"
-    sound = _live(registry)
-    good = registry.load(sound.version)
     scene.strike()
-    names = [*_IN_THE_WEIGHTS, *_IN_THE_FILES]
-    for number, name in enumerate(names):
+    trainer = scene.stopped("train", "saved")  # it would move the pointer too
+    before = _live(registry)
+    good = registry.load(before.version)
+    words = _IN_THE_WEIGHTS | {name: word for name, (_, word) in _IN_THE_FILES.items()}
+    for number, name in enumerate([_SOUND, *words]):
         version = _FIRST + number
         folder = snapshots / f"{version:08d}"
         _whole(folder, version, good.manifest, _damaged_weights(dict(good.weights), name))
         if name in _IN_THE_FILES:
-            _IN_THE_FILES[name](folder)
-        _point(scene, sound, version)
+            _IN_THE_FILES[name][0](folder)
+        _point(scene, before, version)
+        if name == _SOUND:  # else what follows might be refused whatever it is
+            until(lambda: _FIRST in _versions(scene, "served"), "sound ones serve", seconds=15)
+            continue
         until(lambda version=version: _refused(scene, version), f"{name} is refused", seconds=15)
-    scene.finding.check(
-        all(each.reason for each in _told(scene, "rejected")), "a refusal without a reason"
-    )
-    back = scene.ring.command("policies", "rollback", "--to", str(sound.version))
+        reason = _refused(scene, version)
+        scene.finding.check(words[name] in reason, f"{name} was refused with: {reason}")
+    back = scene.ring.command("policies", "rollback", "--to", str(before.version))
     scene.finding.check(back.returncode == 0, f"no way back: {back.stderr[-300:]}")
     scene.ring.command("policies", "resume")
+    trainer.resume()
     scene.heal()
     scene.recover()
-    damaged = set(range(_FIRST, _FIRST + len(names)))
-    served = {each.version for each in _told(scene, "served")}
+    damaged = {_FIRST + number for number in range(1, 1 + len(words))}
     drew = {answer.version for answer in scene.load.answers if answer.source == "policy"}
-    scene.finding.check(not damaged & (served | drew), "damaged weights served")
-    scene.finding.told.append(f"{len(names)} kinds refused")
+    wrong = damaged & (_versions(scene, "served") | drew)
+    scene.finding.check(not wrong, f"damaged weights served: {sorted(wrong)}")
+    scene.finding.told.append(f"{len(words)} kinds refused, each for its own reason")
     judge(scene, versions=False)
 
 
 @fault("F13", "weights that load and are bad")
 def weights_load_and_are_bad(scene: Scene) -> None:
     registry = scene.ring.registry()
-    sound = _live(registry)
-    good = dict(registry.load(sound.version).weights)
+    snapshots = scene.ring.data_dir / "registry" / "snapshots"
     scene.strike()
-    for name, weights in (("uniform", _uniform(good)), ("collapsed", _collapsed(good))):
+    for name, make in (("uniform", _uniform), ("collapsed", _collapsed)):
+        trainer = scene.stopped("train", "saved")  # it would move the pointer too
+        before = _live(registry)
+        good = registry.load(before.version)
+        weights = make(dict(good.weights))
         try:
-            manifest = registry.publish(
-                weights, parent=sound.version, foundation=sound.foundation,
-                catalogue_version=registry.load(sound.version).manifest.catalogue_version,
-                updates=1, banners=1,
+            published = registry.publish(
+                weights, parent=before.version, foundation=before.foundation,
+                catalogue_version=good.manifest.catalogue_version, updates=1, banners=1,
             )  # fmt: skip
-            registry.promote(manifest.version, reason=f"{name}, for a test")
+            scene.finding.check(False, f"{name} weights became version {published.version}")
         except PolicyError as refusal:
             scene.finding.told.append(f"{name}: {refusal}")
-            continue
-        try:
-            until(
-                lambda bad=manifest.version: _refused(scene, bad) or _live(registry).hold,
-                f"{name} weights are refused or rolled back",
-                seconds=45 if scene.long else 15,
-            )
-        except AssertionError as problem:
-            scene.finding.check(False, str(problem))
-        scene.ring.command("policies", "rollback", "--to", str(sound.version))
-        scene.ring.command("policies", "resume")
-    scene.heal()
+        started, bad = time.monotonic(), registry.next_version()
+        _whole(snapshots / f"{bad:08d}", bad, good.manifest, weights)
+        _point(scene, before, bad)
+        until(lambda bad=bad: _refused(scene, bad), f"{name} weights are refused", seconds=15)
+        trainer.resume()
+        _come_back_sound(scene, name, bad, since=started)
     scene.recover()
     judge(scene, versions=False)
+
+
+def _come_back_sound(scene: Scene, name: str, bad: int, *, since: float) -> None:
+    """Kill the server that refused; whoever follows it serves sound weights, soon newer ones."""
+    before = _versions(scene, "served")
+    scene.kill(scene.ring.children()["serve"])
+    scene.kills.append(time.monotonic())
+    scene.heal()
+    family = {bad}
+
+    def newer() -> set[int]:
+        for manifest in scene.ring.registry().manifests():
+            if manifest.parent in family:
+                family.add(manifest.version)
+        served = _versions(scene, "served") - before - family
+        return {version for version in served if version > bad}
+
+    try:
+        until(newer, f"newer, sound weights serve after {name} ones", seconds=30)
+    except AssertionError as problem:
+        scene.finding.check(False, str(problem))
+    drawn = [each.version for each in scene.answered_since(since) if each.source == "policy"]
+    wrong = [version for version in drawn if version in family]
+    scene.finding.check(
+        not wrong, f"{len(wrong)} banners came from {name} weights or from what learned from them"
+    )
 
 
 @fault("F14", "the live pointer moves 50 times a second", begins=False, p99=2.0)
@@ -173,7 +212,7 @@ def weights_change_all_the_time(scene: Scene) -> None:
     scene.open()
     scene.start()
     scene.shoppers()
-    scene.calm(CALM_SECONDS)
+    scene.calm()
     registry = scene.ring.registry()
     first, second = [manifest.version for manifest in registry.manifests()][-2:]
     before = scene.metrics("serve")["service_swaps_total", "swapped"]
@@ -186,8 +225,12 @@ def weights_change_all_the_time(scene: Scene) -> None:
     swaps = scene.metrics("serve")["service_swaps_total", "swapped"] - before
     scene.heal()
     scene.recover()
+    scene.load.stop()
     failed = len(scene.load.failed)
     scene.finding.check(not failed, f"{failed} requests failed")
+    scene.finding.check(
+        swaps >= SWAPPED * moves, f"only {swaps:.0f} swaps while the pointer moved {moves} times"
+    )
     scene.finding.told.append(f"the pointer moved {moves} times, {swaps:.0f} swaps")
     judge(scene, versions=False)
     with closing(scene.ring.log()) as log:
@@ -225,10 +268,16 @@ def _point(scene: Scene, sound: Live, version: int) -> None:
     beside.rename(path)
 
 
+def _versions(scene: Scene, kind: str) -> set[int]:
+    return {each.version for each in _told(scene, kind)}
+
+
 def _told(scene: Scene, kind: str) -> list[Announcement]:
     told = [decode_announcement(record.value) for record in in_log(scene.ring, "policies")[0]]
     return [each for each in told if each.kind == kind]
 
 
-def _refused(scene: Scene, version: int) -> bool:
-    return version in {each.version for each in _told(scene, "rejected")}
+def _refused(scene: Scene, version: int) -> str:
+    """Return why a version was refused; empty: it was not."""
+    reasons = [each.reason for each in _told(scene, "rejected") if each.version == version]
+    return (reasons[-1] or "no reason") if reasons else ""

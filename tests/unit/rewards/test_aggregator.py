@@ -187,6 +187,31 @@ def test_a_silent_partition_with_unsettled_banners_gets_ticks_until_they_settle(
     assert running.metrics.ticks._value.get() == 5
 
 
+def test_a_clock_that_goes_back_an_hour_holds_up_no_tick_no_commit_and_no_look_at_the_lag(
+    events, clock, shop
+):
+    registry = CollectorRegistry()
+    pace = Pace(poll_seconds=0, poll_records=1)
+    running = aggregator(events, clock, registry=registry, pace=pace)
+    tell(events, clock, shop, shop.recommended(1), then_ms=0)
+    run_dry(running)
+    tell(events, clock, shop, *(shop.recommended(number) for number in (2, 3, 4)), then_ms=0)
+    running.step()
+
+    clock.now -= 3_600_000
+    running.step()
+
+    assert events.groups["aggregate"].offsets == {Partition("events", 0): 3}
+    assert registry.get_sample_value("aggregate_lag_records") == 3  # as it was before this commit
+    clock.now += pace.lag_ms
+    running.step()
+    assert registry.get_sample_value("aggregate_lag_records") == 1
+    run_dry(running)
+    clock.now -= 3_600_000
+    running.step()
+    assert running.metrics.ticks._value.get() == 1
+
+
 def test_a_tick_goes_to_the_partition_that_is_silent(memory_log, clock, shop):
     events = memory_log(clock, {"events": 4})
     number = partition_of(shop.KEY, 4)

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from policy.registry import Registry
 from schemas import codec
+from schemas.errors import SchemaError
+from schemas.identity import fingerprint
 from schemas.products import Product, ProductUpserted
 from schemas.rewards import Reward
 from streams.port import Message
@@ -159,6 +162,12 @@ class Twin(RuleBasedStateMachine):
             self.running = None
 
     def teardown(self) -> None:
+        try:
+            self._compare()
+        finally:
+            shutil.rmtree(self.folder)
+
+    def _compare(self) -> None:
         self.kill_at = None
         for reward in self.held:
             self._append(reward)
@@ -171,7 +180,24 @@ class Twin(RuleBasedStateMachine):
             pass
 
         assert self.house.learned() == in_peace.learned()
-        shutil.rmtree(self.folder)
+        self._each_trainable_reward_was_learned_once()
+
+    def _each_trainable_reward_was_learned_once(self) -> None:
+        """Both twins may be wrong in the same way, so hold one against the rewards themselves."""
+        checkpoint = CheckpointFolder(self.house.root / "checkpoints").latest()
+        assert checkpoint is not None
+        first: dict[tuple[str, int], int] = {}  # offset of the first delivery
+        for offset, (_, value) in enumerate(self.house.log.table()):
+            with suppress(SchemaError):
+                reward = codec.decode_reward(value)
+                if reward.trainable:
+                    first.setdefault((reward.recommendation_id, reward.revision), offset)
+        learned = [name for name, at in first.items() if at < checkpoint.progress.offset]
+        names = (f"{banner} {revision}".encode() for banner, revision in learned)
+        assert checkpoint.tensors["seen"].tolist() == [fingerprint(name) for name in names]
+        banners, _, refused = checkpoint.tensors["counters"].tolist()
+        assert (banners, refused) == (sum(not revision for _, revision in learned), 0)
+        assert len(first) - len(learned) < BATCH
 
 
 def test_promise_3_under_crashes_duplicates_and_reordering(shop: Any) -> None:

@@ -3,7 +3,8 @@
 Python imports this before anything else where its folder is on PYTHONPATH. It does nothing unless
 QUINTET_HARM names a folder; there, files are orders:
 
-    KIND.POINT      the next process of that kind that passes the crash point kills itself
+    KIND.POINT      the next process of that kind that passes the crash point kills itself; with
+                    the words `stop PID` in it: that process stops itself (SIGSTOP)
     KIND.clock      milliseconds that its clock is wrong by; may change at any time
     KIND.blind      while it is there, that process cannot decode events
     serve.eager     a server looks for new weights a hundred times a second
@@ -47,11 +48,15 @@ def _install(orders: Path, kind: str) -> None:
 
 
 def _reached(orders: Path, kind: str, point: str) -> None:
+    order = orders / f"{kind}.{point}"
     try:
-        (orders / f"{kind}.{point}").unlink()
+        told = order.read_text()
+        if told and told != f"stop {os.getpid()}":
+            return
+        order.unlink()
     except FileNotFoundError:
         return
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGSTOP if told else signal.SIGKILL)
 
 
 def _shifted(now_ms: Any, order: Path) -> Any:
