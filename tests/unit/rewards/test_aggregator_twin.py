@@ -1,5 +1,7 @@
 """The aggregator over the log in memory, driven by a machine that crashes, repeats and reorders."""
 
+from itertools import takewhile
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -175,7 +177,8 @@ class Twin(RuleBasedStateMachine):
     def _each_banner_has_what_its_events_earned(self, key):
         """Both twins may be wrong in the same way, so hold one against a plain reducer.
 
-        It knows of no lateness and no erasure: a shopper who met either is passed over.
+        It knows of no lateness, so a shopper who met it is passed over, and of no erasure: one who
+        is erased keeps what was earned until then.
         """
         [events] = [there for where, there in self.log.records.items() if where.topic == "events"]
         told = [
@@ -183,21 +186,22 @@ class Twin(RuleBasedStateMachine):
             for record in events
             if record.key == key and not isinstance(event := decode_event(record.value), Tick)
         ]
-        times = [min(event.occurred_at_ms, ms) for event, ms in told]
-        erased = any(isinstance(event, UserErased) for event, _ in told)
-        if erased or not told or told[-1][1] - min(times) >= SPECIFICATION.horizon_ms:
+        before = list(takewhile(lambda each: not isinstance(each[0], UserErased), told))
+        earliest = min((min(event.occurred_at_ms, ms) for event, ms in before), default=0)
+        if not before or before[-1][1] - earliest >= SPECIFICATION.horizon_ms:
             return
         got, of_key = {}, [value for at, value in self.log.table() if at == key]
         for reward in map(decode_reward, of_key):
-            before = got.get(reward.recommendation_id, (0.0,) * len(reward.points))
-            summed = [sum(parts) for parts in zip(before, reward.delta, strict=True)]
+            points = got.get(reward.recommendation_id, (0.0,) * len(reward.points))
+            summed = [sum(parts) for parts in zip(points, reward.delta, strict=True)]
             assert summed == pytest.approx(reward.points, abs=1e-12)
             got[reward.recommendation_id] = reward.points
-        expected = expected_rewards(told, key, window_ms=SPECIFICATION.window_ms)
-        assert got.keys() == expected.keys()
+        expected = expected_rewards(before, key, window_ms=SPECIFICATION.window_ms)
+        assert got.keys() >= expected.keys()
+        assert got.keys() == expected.keys() or before != told
         for rec, points in expected.items():
             assert got[rec] == pytest.approx(points, abs=1e-12)
-        Twin.held_against += any(any(points) for points in got.values())
+        Twin.held_against += any(any(points) for points in expected.values())
 
     def _each_impression_was_rewarded_exactly_once(self):
         settled = [r.recommendation_id for r in self.log.rewards() if r.revision == 0]
@@ -220,4 +224,4 @@ def test_promise_2_under_crashes_duplicates_and_reordering(shop, memory_log, sta
     run_state_machine_as_test(
         Twin, settings=settings(max_examples=150, stateful_step_count=30, deadline=None)
     )
-    assert Twin.held_against > 5
+    assert Twin.held_against
