@@ -9,7 +9,7 @@ gives this member starts at what is committed.
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from kafka import (
@@ -20,6 +20,7 @@ from kafka import (
     TopicPartition,
 )
 from kafka.errors import KafkaError, RebalanceInProgressError
+from kafka.structs import MemberState
 
 from streams.errors import Fenced, LogError, LogUnavailable
 from streams.kafka.cluster import Cluster
@@ -95,6 +96,7 @@ class KafkaReader:
         try:
             # Before, for what is told without a record; after, for what this poll brought.
             self._settle_ownership(self._client)
+            _finish_joining(self._client)
             found = self._client.poll(
                 timeout_ms=round(timeout_seconds * 1_000), max_records=max_records
             )
@@ -279,6 +281,31 @@ class KafkaReader:
 
     def _real(self, partition: Partition) -> TopicPartition:
         return TopicPartition(self._cluster.real(partition.topic), partition.number)
+
+
+def _finish_joining(client: KafkaConsumer) -> None:
+    """Take up a join that ended between two polls.
+
+    kafka-python would pass it over and join again, for which the others must join again too: where
+    their joins end between polls as well, the group shares for ever and reads nothing.
+    """
+    coordinator = client._coordinator  # noqa: SLF001 - nothing else tells of it
+    join = coordinator._join_task  # noqa: SLF001
+    if coordinator.rejoining and join is not None and join.succeeded():
+        coordinator._net.run(_joined, coordinator, join.value)  # noqa: SLF001
+
+
+async def _joined(coordinator: Any, assignment: bytes) -> None:  # noqa: ANN401 - no types
+    """Do what kafka-python's `join_group_async` does where it sees a join's end."""
+    coordinator._join_task = None  # noqa: SLF001
+    with coordinator._lock:  # noqa: SLF001
+        coordinator.rejoining = coordinator.rejoin_needed = False
+        coordinator.state = MemberState.STABLE
+        coordinator._enable_heartbeat()  # noqa: SLF001
+    ours = coordinator._generation  # noqa: SLF001
+    await coordinator._on_join_complete_async(  # noqa: SLF001
+        ours.generation_id, ours.member_id, ours.protocol, assignment
+    )
 
 
 def _go_on_joining(client: KafkaConsumer) -> None:
