@@ -139,6 +139,7 @@ def learn(
         output.people.print(table("pairs that earn most together", pairs))
     if results is not None:
         results.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        output.say(f"results in {results}")
     if plot is not None:
         write_plot(found, plot)
         output.say(f"curves in {plot}")
@@ -243,8 +244,14 @@ def _read(path: Path, study: "Study", products: int) -> "LearnResults":
 
     try:
         earlier = msgspec.json.decode(path.read_bytes(), type=LearnResults)
-    except (OSError, msgspec.MsgspecError) as problem:
-        raise BadUsage(f"--compare {path}: {problem}") from None
+    except OSError as problem:
+        raise BadUsage(
+            f"--compare {path}: {problem.strerror}; `--results FILE` of an earlier run writes one"
+        ) from None
+    except msgspec.MsgspecError as problem:
+        raise BadUsage(
+            f"--compare {path} holds no results of `--results FILE`: {problem}"
+        ) from None
     ours = {"world": study.world, "knobs": study.knobs, "households": study.households}
     theirs = {name: getattr(earlier, name) for name in ours}
     if study.world != "grocer":  # the grocery has its own products
