@@ -56,19 +56,19 @@ class Weights:
         self._refused: set[int] = set()
         self._unreadable = ""
 
-    def follow(self, features: ProductFeatures) -> bool:
-        """Take what the pointer names, when it moved; return True when something was replaced.
+    def follow(self, features: ProductFeatures) -> None:
+        """Take what the pointer names, when it moved.
 
         At the start the newest earlier snapshot serves where the live one is rejected.
         """
         pointer = self._pointer()
         if pointer is None:
-            return False
+            return
         if pointer != self._pointer_before:
             self._pointer_before, self._done = pointer, False
             self._refused.clear()
         if self._done:
-            return False
+            return
         self._missed = False
         known = {kept.version: kept for kept in self._held()}
         acceptable = _acceptable(pointer, starting=self.live is None)
@@ -76,11 +76,9 @@ class Weights:
             foundation = self._first([pointer.foundation], features, known) or self.foundation
             live = self._first(acceptable, features, known) or self.live
         except CatalogueBehind:
-            return False  # the next look knows more products
+            return  # the next look knows more products
         self._done = not self._missed
-        changed = live is not self.live or foundation is not self.foundation
         self.live, self.foundation = live, foundation
-        return changed
 
     def _pointer(self) -> Live | None:
         try:
