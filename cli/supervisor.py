@@ -6,7 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,22 +46,35 @@ class Child:
     def start(self, now: float) -> None:
         """Start the process; its output goes to its log file, or where the parent's goes."""
         command = [sys.executable, "-m", "cli.main", *self.arguments]
-        if self.logs is None:
+        with ExitStack() as open_while_starting:
+            file = None
+            if self.logs is not None:
+                self.logs.parent.mkdir(parents=True, exist_ok=True)
+                file = open_while_starting.enter_context(self.logs.open("ab"))
+            open_while_starting.enter_context(_deaf_to_ctrl_c())
             self.process = subprocess.Popen(  # noqa: S603 - our own command line
-                command, stdin=subprocess.DEVNULL, pass_fds=self.inherited
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                pass_fds=self.inherited,
             )
-        else:
-            self.logs.parent.mkdir(parents=True, exist_ok=True)
-            with self.logs.open("ab") as file:
-                self.process = subprocess.Popen(  # noqa: S603 - our own command line
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=file,
-                    pass_fds=self.inherited,
-                )
         self.starts += 1
         self.started_at = now
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """Let a process that starts now never hear SIGINT, in none of its threads.
+
+    Ctrl-C reaches the whole process group, and is the supervisor's to hear: a child that was
+    quicker would be started again, one that hears it after SIGTERM would not end properly.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def after_exit(child: Child, now: float) -> float:
@@ -137,17 +151,13 @@ def stop_on_signals(stop: threading.Event) -> None:
 
 
 def watch_parent(parent: int | None) -> None:
-    """End this process when its supervisor ends it or is gone, and not before.
-
-    A killed supervisor so leaves nothing. Ctrl-C reaches the whole process group: it is the
-    supervisor's to hear, or a child that is quicker would be started again.
+    """End this process when its supervisor is gone: a killed supervisor leaves nothing.
 
     Args:
         parent: process id of the supervisor; None: there is none.
     """
     if parent is None:
         return
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def watch() -> None:
         while os.getppid() == parent:

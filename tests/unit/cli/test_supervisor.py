@@ -1,4 +1,5 @@
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,21 @@ def test_ending_ends_every_child():
     supervisor.end()
 
     assert all(process is not None and process.poll() is not None for process in processes)
+
+
+def test_no_thread_of_a_child_hears_ctrl_c_and_the_supervisor_still_does() -> None:
+    child = Child("settings", ["settings"])
+
+    child.start(0.0)
+    assert child.process is not None
+    status = Path(f"/proc/{child.process.pid}/status").read_text()
+    Supervisor([child]).end()
+
+    blocked = int(
+        next(line for line in status.splitlines() if line[:7] == "SigBlk:").split()[1], 16
+    )
+    assert blocked & 1 << signal.SIGINT - 1
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
 @pytest.fixture
