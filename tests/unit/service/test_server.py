@@ -1,15 +1,19 @@
 """The real server in a process of its own: it answers, ends on SIGTERM with nothing lost."""
 
+import gc
 import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from service.server import settle_heap
 from streams.local import LocalLog
 
 ROOT = Path(__file__).parents[3]
@@ -121,3 +125,39 @@ def test_the_serving_process_never_imports_torch():
     )  # fmt: skip
 
     assert done.returncode == 0
+
+
+@pytest.fixture
+def heap() -> Iterator[None]:
+    """The collector as it was, whatever a test did to it."""
+    before = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("heap")
+def test_what_a_swap_leaves_in_an_exception_s_frames_is_freed_by_the_next() -> None:
+    class Held:
+        """Stands for a policy."""
+
+    def poll() -> None:
+        try:
+            int("nothing came")
+        except ValueError as problem:
+            frames = [problem]  # a cycle: exception, its traceback, this frame
+            assert frames
+
+    def step() -> "weakref.ref[Held]":
+        held = Held()
+        settle_heap()
+        poll()
+        return weakref.ref(held)
+
+    step()
+    second = step()
+    was_kept = second() is not None
+    step()
+
+    assert was_kept
+    assert second() is None
