@@ -26,7 +26,7 @@ demo: setup ## the whole ring with live shoppers: [WORLD=grocer|synthetic|aisles
 	  $(if $(BANNERS),--banners $(BANNERS) --headless) $(if $(REPORT),--report $(REPORT)) $(ARGS)
 
 test: setup system ## every test, on a genuine Kafka broker, Redis and browser
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 --dist loadfile $(ARGS)
 
 check: setup ## lint, format, types, import rules, dependencies, spelling
 	$(PYTHON) -m ruff check .

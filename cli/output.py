@@ -36,8 +36,8 @@ class Output:
     people: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
 
     def say(self, sentence: str) -> None:
-        """Tell people something."""
-        self.people.print(plain(sentence), markup=False)
+        """Tell people something; no line is broken, so that a path in it can be copied."""
+        self.people.print(plain(sentence), markup=False, soft_wrap=True)
 
     def result(self, value: Any, text: str | Table | None = None) -> None:  # noqa: ANN401 - JSON
         """Print a result: `value` as JSON, or `text` for people (JSON again when there is none)."""
