@@ -117,22 +117,37 @@ def kafka_and_redis_are_absent_at_the_start(scene: Scene) -> None:
     assert scene.broker is not None
     assert scene.redis is not None
     scene.open()
-    scene.broker.stop()
-    scene.redis.stop()
-    scene.ring.start("run")
-    until(lambda: scene.ring.post("/recommend", {})[0] == 200, "it answers", seconds=300)
+    _starts_alone(scene, shows=0)  # this machine has never seen the catalogue
+    scene.broker.start()
+    scene.redis.start()
+    until(scene.ring.is_ready, "the service is ready", seconds=300)
+    scene.ring.interrupt()
+    scene.ring.wait(60.0)
+    _starts_alone(scene, shows=5)
     scene.strike()
-    status, answer = scene.ring.post("/recommend", {"user_id": "u"})
-    scene.finding.check(
-        status == 200 and {LOG_UNAVAILABLE, HISTORY_UNAVAILABLE} <= _reasons(answer),
-        f"answered {status} {answer}",
-    )
     scene.broker.start()
     scene.redis.start()
     scene.heal()
     scene.load.start()
     scene.recover()
     judge(scene)
+
+
+def _starts_alone(scene: Scene, *, shows: int) -> None:
+    """Start the ring with neither; it must answer with so many products, and say what lacks."""
+    assert scene.broker is not None
+    assert scene.redis is not None
+    scene.broker.stop()
+    scene.redis.stop()
+    scene.ring.start("run")
+    until(lambda: scene.ring.post("/recommend", {})[0] == 200, "it answers", seconds=300)
+    status, answer = scene.ring.post("/recommend", {"user_id": "u"})
+    scene.finding.check(
+        status == 200
+        and HISTORY_UNAVAILABLE in _reasons(answer)
+        and len(answer["products"]) == shows,
+        f"answered {status} {answer}",
+    )
 
 
 @fault("F17w", "weights absent at the start", begins=False)
