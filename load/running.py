@@ -52,8 +52,12 @@ class Ring:
 
 
 @contextmanager
-def running_ring(data_dir: Path) -> Iterator[Ring]:
+def running_ring(data_dir: Path, **settings: str) -> Iterator[Ring]:
     """Run `quintet run` on an installation until the block ends.
+
+    Args:
+        data_dir: the installation.
+        settings: environment variables without `QUINTET_`, beyond those of every such ring.
 
     Raises:
         ProcessFailed: it did not become ready.
@@ -61,13 +65,13 @@ def running_ring(data_dir: Path) -> Iterator[Ring]:
     port, console_port = free_port(), free_port()
     url = f"http://127.0.0.1:{port}"
     kept = {name: value for name, value in os.environ.items() if not name.startswith("QUINTET_")}
-    settings = {
+    given = settings | {
         "DATA_DIR": str(data_dir), "PORT": str(port), "CONSOLE_PORT": str(console_port),
         "SECRET": SECRET.decode(),
         "API_KEYS": f"{BROWSER_KEY}:recommend+events:browser,"
         f"{SERVER_KEY}:recommend+events:server+operate",
     }  # fmt: skip
-    environment = kept | {f"QUINTET_{name}": value for name, value in settings.items()}
+    environment = kept | {f"QUINTET_{name}": value for name, value in given.items()}
     with (data_dir / "said.txt").open("wb") as said:
         process = subprocess.Popen(
             [sys.executable, "-m", "cli.main", "run"], env=environment, stdin=subprocess.DEVNULL,

@@ -7,7 +7,7 @@ from typing import Final
 from load.crowd import Kept
 from load.goals import Goal
 from load.schedule import Phase
-from load.traffic import Played, calm_after
+from load.traffic import CAPPED, Played, calm_after
 
 BURST: Final = 10
 _CALM_TIMES: Final = 3.0
@@ -133,6 +133,9 @@ def goals(told: Told, steady: Played) -> list[Goal]:
     elif name != "steady":
         ratio = played.p99_ms / max(steady.p99_ms, 1e-9)
         found.append(Goal(f"{name}: p99 over steady", ratio))
+    if told.scenario.hot_share:
+        capped = played.reported.get(CAPPED, 0)
+        found.append(Goal(f"{name}: her events beyond what one shopper may send", capped))
     if told.kept is not None:
         _, writers, _ = told.scenario.crowd or (0, 0, 0)
         share = told.kept.timed_out / max(told.kept.overdue, writers, 1)
@@ -144,7 +147,7 @@ def goals(told: Told, steady: Played) -> list[Goal]:
 
 
 def _refused(played: Played) -> int:
-    return sum(count for outcome, count in played.reported.items() if outcome != "accepted")
+    return sum(n for outcome, n in played.reported.items() if outcome not in ("accepted", CAPPED))
 
 
 def _calm(told: Told, steady: Played) -> Goal:

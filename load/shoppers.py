@@ -21,13 +21,14 @@ import msgspec
 
 from load.errors import LoadError
 from load.schedule import LAST_SECONDS, SPAWNED_SECONDS, Shop, Spec
-from load.traffic import Outcome, Played
+from load.traffic import CAPPED, Outcome, Played
 
 T = TypeVar("T")
 USERS: Final = 200
 """Locust's users: so many requests can be under way at once."""
 PATIENCE_SECONDS: Final = 1.0
 """A storefront shows something else when no banner has come by then."""
+_HOT: Final = "shopper-0"
 _FOR_EVER: Final = 86_400.0
 _BROWSER: Final = "Mozilla/5.0 (X11; Linux x86_64) Gecko/20100101 Firefox/140.0"
 _BANNER: Final = 5
@@ -89,7 +90,7 @@ class Shoppers:
     def _look(self, due: float, excluded: list[str] | None = None) -> None:
         chances, spec = self._shop.random, self._shop.spec
         is_hot = chances.random() < spec.hot_share
-        user = "shopper-0" if is_hot else f"shopper-{chances.randrange(spec.shoppers)}"
+        user = _HOT if is_hot else f"shopper-{chances.randrange(spec.shoppers)}"
         deferred = chances.random() < 0.2
         asked = {
             "user_id": user,
@@ -113,35 +114,39 @@ class Shoppers:
         if not shown or chances.random() < 0.1:  # she never comes back
             return
         if deferred:
-            self._later(chances.uniform(0.2, 1.0), {"type": "impression", **banner})
+            self._later(chances.uniform(0.2, 1.0), user, {"type": "impression", **banner})
         if chances.random() < 0.15:
             product = chances.choice(shown)
             click = {"type": "click", "product_id": product, **banner}
-            self._later(chances.uniform(0.6, 2.0), click)
+            self._later(chances.uniform(0.6, 2.0), user, click)
             if chances.random() < 0.3:
                 order = {
                     "type": "purchase", "user_id": user, "order_id": uuid.uuid4().hex,
                     "items": [{"product_id": product, "quantity": 1, "price_cents": 499}],
                 }  # fmt: skip
-                self._later(chances.uniform(1.0, 8.0), order, key=self._shop.spec.server_key)
+                self._later(chances.uniform(1.0, 8.0), user, order, key=self._shop.spec.server_key)
 
-    def _later(self, seconds: float, event: dict[str, Any], key: str | None = None) -> None:
+    def _later(
+        self, seconds: float, user: str, event: dict[str, Any], key: str | None = None
+    ) -> None:
         given = self._shop.spec.browser_key if key is None else key
-        self._spawn_later(seconds, self._report, event, given, 3)
+        self._spawn_later(seconds, self._report, user, event, given, 3)
 
-    def _report(self, event: dict[str, Any], key: str, tries: int) -> None:
+    def _report(self, user: str, event: dict[str, Any], key: str, tries: int) -> None:
         event = {"event_id": uuid.uuid4().hex, "occurred_at": _now()} | event
         self._shop.reports[event["event_id"]] = self._shop.now()
         status, answer, headers = self._post("/events", [event], key)
         del self._shop.reports[event["event_id"]]
         pause = headers.get("Retry-After") or ""
         if status == _SHED and pause.isdigit() and tries > 1:
-            self._spawn_later(float(pause), self._report, event, key, tries - 1)
+            self._spawn_later(float(pause), self._report, user, event, key, tries - 1)
             return
         taken = _read(answer, _Taken)
         outcome = f"status {status}"
         if status == HTTPStatus.ACCEPTED:
             outcome = taken.results[0].outcome if taken and taken.results else "unreadable"
+        if outcome == "rate_limited" and user == _HOT:
+            outcome = CAPPED
         self._shop.tally.reported[outcome] += 1
 
     def _large_batch(self, due: float) -> None:

@@ -15,6 +15,8 @@ import numpy as np
 
 Outcome = Literal["good", "shed", "wrong"]
 """`good`: the right answer in time; `shed`: the declared 503; `wrong`: anything else."""
+CAPPED: Final = "over the hot shopper's cap"
+"""Becomes of her events that are more than one shopper may send: as it should be."""
 GRACE_SECONDS: Final = 0.05
 """A client that sends so late, at p99, is at its own limit: it offered less than it was told to."""
 

@@ -5,7 +5,7 @@ from load.goals import Goal
 from load.page import write_page
 from load.scenarios import SMOKE, WHOLE, Flood, Flooded, Told, flood_goals, goals, scenarios
 from load.schedule import Phase, Spec
-from load.traffic import Played, Second
+from load.traffic import CAPPED, Played, Second
 from load.watching import Look
 
 
@@ -44,6 +44,16 @@ def test_an_event_that_is_refused_is_one_too_many():
     told = Told(scenario("steady"), played(*seconds(6), reported={"accepted": 9, "forged": 1}))
 
     assert missed(goals(told, STEADY)) == ["steady: events not accepted"]
+
+
+def test_the_hot_shopper_is_capped_and_nobody_else():
+    capped = Told(scenario("hot user"), played(*seconds(6), reported={"accepted": 9, CAPPED: 50}))
+    others = Told(
+        scenario("hot user"), played(*seconds(6), reported={CAPPED: 5, "rate_limited": 1})
+    )
+
+    assert missed(goals(capped, STEADY)) == []
+    assert missed(goals(others, STEADY)) == ["hot user: events not accepted"]
 
 
 def test_a_burst_may_be_shed_but_must_be_over_soon():

@@ -11,7 +11,7 @@ import pytest
 from load.client import run_client
 from load.schedule import LAST_SECONDS, Phase, Shop, Spec
 from load.shoppers import PATIENCE_SECONDS, Shoppers
-from load.traffic import Played
+from load.traffic import CAPPED, Played
 
 BANNER = {
     "recommendation_id": "r", "attribution_token": "t",
@@ -97,11 +97,23 @@ def test_a_refusal_must_come_within_a_shoppers_patience():
 def test_a_report_whose_answer_cannot_be_read_is_told(status, answer, headers, reported):
     shop = shop_of()
 
-    Shoppers(shop, Answers(shop, status, answer, headers), lambda *_: None)._report({}, "", 3)
+    someone = Shoppers(shop, Answers(shop, status, answer, headers), lambda *_: None)
+    someone._report("shopper-1", {}, "", 3)
     shop.started -= 60.0
     shop.close()
 
     assert shop.tally.reported == {reported: 1}
+
+
+def test_what_the_hot_shopper_sends_beyond_her_cap_is_told_apart():
+    shop = shop_of()
+    answer = {"results": [{"outcome": "rate_limited"}]}
+    shoppers = Shoppers(shop, Answers(shop, HTTPStatus.ACCEPTED, answer, {}), lambda *_: None)
+
+    shoppers._report("shopper-0", {}, "", 3)
+    shoppers._report("shopper-1", {}, "", 3)
+
+    assert shop.tally.reported == {CAPPED: 1, "rate_limited": 1}
 
 
 def test_what_has_no_outcome_in_the_end_is_wrong():
