@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 ParentPid = Annotated[int | None, typer.Option(hidden=True)]
+NICENESS = {"aggregate": 5, "train": 10, "console": 10}
+"""On one machine shoppers who wait come first, then what they earned, then what that teaches."""
 RETENTION_EVERY_SECONDS = 3_600.0
 WORKERS_GRACE_SECONDS = 20.0
 """A worker lets slow clients finish, as long as uvicorn does, then logs what it has answered."""
@@ -219,6 +221,8 @@ def _begin(process: str, settings: Settings, parent_pid: int | None) -> None:
     """Refuse to be reached from elsewhere without keys, configure logs, mind the supervisor."""
     wiring.require_loopback_or_keys(settings)
     configure_logs(settings.log_level, process=process)
+    if parent_pid is not None:
+        os.nice(NICENESS.get(process, 0))
     watch_parent(parent_pid)
     log.info("started", pid=os.getpid(), streams=settings.streams, history=settings.history)
 

@@ -93,15 +93,22 @@ def own_all(log: Log, consumer: Consumer, topic: str = "events") -> None:
     raise AssertionError(f"owns {consumer.assignment()}")
 
 
-def everything(log: Log, topic: str) -> list[Record]:
-    """Return all readable records of a topic."""
+def everything(log: Log, topic: str, *, at_least: int = 0) -> list[Record]:
+    """Return all readable records of a topic.
+
+    Args:
+        at_least: wait for so many. A Kafka transaction is decided when `commit` returns; its
+            markers, and with them what it wrote, may be there a moment later.
+    """
     ends = log.end_offsets(topic)
     positions = dict(log.start_offsets(topic))
     records: list[Record] = []
     with closing(log.consumer([topic], group=None)) as reader:
         for _ in range(TRIES):
             if positions == ends:
-                return records
+                if len(records) >= at_least:
+                    return records
+                ends = log.end_offsets(topic)
             for record in reader.poll(max_records=500, timeout_seconds=0.2):
                 records.append(record)
                 positions[record.partition] = record.offset + 1

@@ -43,7 +43,7 @@ def test_a_commit_moves_offsets_outputs_and_state_together(log: Log) -> None:
             state=[StateChange(record.partition, b"seen", b"yes") for record in records],
         )
 
-    assert sorted(r.value or b"" for r in everything(log, "rewards")) == sorted(
+    assert sorted(r.value or b"" for r in everything(log, "rewards", at_least=20)) == sorted(
         r.value or b"" for r in records
     )
     with closing(log.consumer(["events"], group="copiers")) as reader:

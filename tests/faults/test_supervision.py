@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.faults.conftest import KilledRing
@@ -68,6 +69,19 @@ def test_a_killed_supervisor_leaves_no_process(ring: Ring) -> None:
 
     assert len(everyone) >= 7  # the command, its four children, two workers
     until(lambda: ring.group() == [], "every process has ended", seconds=20)
+
+
+def test_on_one_machine_shoppers_who_wait_come_before_what_they_earn_and_teach(ring: Ring) -> None:
+    run(ring)
+    assert ring.process is not None
+    own = psutil.Process(ring.process.pid).nice()
+
+    def nicer() -> dict[str, int]:
+        return {name: child.nice() - own for name, child in ring.children().items()}
+
+    wanted = {"serve": 0, "aggregate": 5, "train": 10, "console": 10}
+    until(lambda: nicer() == wanted, "each knows its place", seconds=30)
+    assert [worker.nice() for worker in ring.children()["serve"].children()] == [own, own]
 
 
 def test_a_killed_worker_is_replaced_while_the_others_answer(ring: Ring) -> None:
