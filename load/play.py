@@ -6,7 +6,7 @@ Prints one table and writes one page; exit status 1 when a must is missed.
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -52,8 +52,8 @@ _LIMIT_SECONDS: Final = 8
 _FILES: Final = 16_384
 _SOAK_SECONDS: Final = 600
 _SOAKING: Final = {"ATTRIBUTION_WINDOW_SECONDS": "60", "LATENESS_SECONDS": "15"}
-"""Aggregator and console keep what happened within a window and twice that: with the usual day and
-an hour they would grow for two days, as they should."""
+"""Aggregator and console keep the banners of one and of two such spans: with the usual 25 hours ten
+minutes could only grow."""
 _GROWTH_MB: Final = 1.0
 
 
@@ -176,8 +176,7 @@ def main(
     allow_files(_FILES)
     try:
         if played:
-            settings = _SOAKING if soak else {}
-            found, curves, looks = _shopped(folder, url, scale, played, people, settings)
+            found, curves, looks = _shopped(folder, url, scale, played, people, soak=soak)
         if not soak and not url and (not names or "flood" in names):
             people.print(f"flood: {scale.flood_products:,} products", highlight=False)
             flooded = flood(folder / "flood", scale)
@@ -206,9 +205,10 @@ def _shopped(
     scale: Scale,
     played: Sequence[Scenario],
     people: Console,
-    settings: Mapping[str, str],
+    *,
+    soak: bool,
 ) -> tuple[list[Goal], list[tuple[str, Played]], Sequence[Any]]:
-    """Play scenarios on one ring; `settings` are those of one that is started for it."""
+    """Play scenarios on one ring."""
     with ExitStack() as stack:
         if url:
             if not is_ready(url):
@@ -216,7 +216,7 @@ def _shopped(
             ring = Ring(url, None)
         else:
             install(folder / "ring", products=scale.products, seed=1)
-            ring = stack.enter_context(running_ring(folder / "ring", **settings))
+            ring = stack.enter_context(running_ring(folder / "ring", **(_SOAKING if soak else {})))
         stage = Stage(ring, folder, scale.products, keys=not url)
         limit = stage.generator_limit(_LIMIT_SECONDS)
         reached = limit.total("offered") / max(limit.ended, 1e-9)
@@ -234,7 +234,7 @@ def _shopped(
         Goal("Locust's own limit, visits a second", reached),
         Goal("processor that Locust took at its limit, share of a core", limit.cpu_share),
         *(goal for one in told for goal in goals(one, told[0].played)),
-        *watch_goals(watch, soak=bool(settings)),
+        *watch_goals(watch, soak=soak),
     ]  # fmt: skip
     return found, [(one.scenario.name, one.played) for one in told], watch.looks
 
