@@ -78,6 +78,7 @@ class Shop:
         visits: without an outcome: when each was made, seconds since the start, by when it was due;
             None: not yet.
         reports: the same by event.
+        hot_taken: browser's events of the hot shopper that were accepted.
     """
 
     def __init__(self, spec: Spec) -> None:
@@ -85,6 +86,7 @@ class Shop:
         self.tally = Tally()
         self.visits: dict[float, float | None] = {}
         self.reports: dict[str, float] = {}
+        self.hot_taken = 0
         while (due := spec.due(len(self.visits))) is not None:
             self.visits[due] = None
         self.random = random.Random(spec.seed)  # noqa: S311 - no secret

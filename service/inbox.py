@@ -16,7 +16,7 @@ from schemas.codec import encode
 from schemas.events import DeadLetter
 from schemas.limits import BODY_BYTES
 from service import bodies, intake
-from service.errors import ServiceError
+from service.errors import RequestNotValid, ServiceError
 from service.metrics import UNREADABLE, Metrics
 from streams.errors import Fenced, LogError
 from streams.port import Consumer, Log, Output, Partition, Record
@@ -149,11 +149,14 @@ def _events_of(value: bytes) -> Sequence[bytes]:
 
     Raises:
         NotJson: the bytes are not JSON.
-        RequestNotValid: a list of too many events.
+        RequestNotValid: a list of no events, or of too many.
     """
     if not value.lstrip().startswith(b"["):
         return [value]
-    return bodies.raw_events(value)
+    raws = bodies.raw_events(value)
+    if not raws:
+        raise RequestNotValid("a list of no events")
+    return raws
 
 
 def _next_offsets(records: Sequence[Record]) -> dict[Partition, int]:

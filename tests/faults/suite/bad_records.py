@@ -62,7 +62,7 @@ def records_cannot_be_read(scene: Scene) -> None:
         with_log.append(topic, [Message(key, value) for value in poison])
         with_log.append(topic, [Message(None, value) for value in poison if value])
     with_log.close()
-    buried = 2 * (2 * len(poison) - 1) - 2  # in the inbox `[]` is a list of no events
+    buried = 2 * (2 * len(poison) - 1)
     until(lambda: len(in_log(scene.ring, "events.dead")[0]) >= buried, "they are buried")
     scene.order("aggregate.blind")
     until(lambda: len(_mended(scene)) > 10, "a bug buries clicks")

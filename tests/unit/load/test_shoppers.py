@@ -105,15 +105,19 @@ def test_a_report_whose_answer_cannot_be_read_is_told(status, answer, headers, r
     assert shop.tally.reported == {reported: 1}
 
 
-def test_what_the_hot_shopper_sends_beyond_her_cap_is_told_apart():
+@pytest.mark.parametrize(
+    ("taken", "reported"), [(0, {"rate_limited": 2}), (60, {CAPPED: 1, "rate_limited": 1})]
+)
+def test_what_the_hot_shopper_sends_beyond_her_cap_is_told_apart(taken, reported):
     shop = shop_of()
+    shop.hot_taken = taken
     answer = {"results": [{"outcome": "rate_limited"}]}
     shoppers = Shoppers(shop, Answers(shop, HTTPStatus.ACCEPTED, answer, {}), lambda *_: None)
 
     shoppers._report("shopper-0", {}, "", 3)
     shoppers._report("shopper-1", {}, "", 3)
 
-    assert shop.tally.reported == {CAPPED: 1, "rate_limited": 1}
+    assert shop.tally.reported == reported
 
 
 def test_what_has_no_outcome_in_the_end_is_wrong():

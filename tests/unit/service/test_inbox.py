@@ -65,6 +65,7 @@ def test_events_of_the_inbox_are_facts_like_any_others(shop, post, event):
 
 
 POISON = {
+    "an empty list": b" [] ",
     "tombstone": None,
     "empty": b"",
     "not JSON": b"{",
