@@ -6,8 +6,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +17,8 @@ log = structlog.get_logger(__name__)
 
 FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 4.0
+_AUTOGROUP_TRIES = 10
+_AUTOGROUP_SECONDS = 0.13
 CALM_SECONDS = 30.0
 """A child that lived so long is restarted with the first delay again."""
 
@@ -51,30 +53,18 @@ class Child:
             if self.logs is not None:
                 self.logs.parent.mkdir(parents=True, exist_ok=True)
                 file = open_while_starting.enter_context(self.logs.open("ab"))
-            open_while_starting.enter_context(_deaf_to_ctrl_c())
             self.process = subprocess.Popen(  # noqa: S603 - our own command line
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 pass_fds=self.inherited,
+                # Ctrl-C is the supervisor's to hear, and a session's niceness is held against all
+                # that runs on the machine, not only against its own processes.
+                start_new_session=True,
             )
         self.starts += 1
         self.started_at = now
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """Let a process that starts now never hear SIGINT, in none of its threads.
-
-    Ctrl-C reaches the whole process group, and is the supervisor's to hear: a child that was
-    quicker would be started again, one that hears it after SIGTERM would not end properly.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def after_exit(child: Child, now: float) -> float:
@@ -148,6 +138,30 @@ def stop_on_signals(stop: threading.Event) -> None:
 
     signal.signal(signal.SIGINT, ask)
     signal.signal(signal.SIGTERM, ask)
+
+
+def give_way(niceness: int, *, autogroup: Path = Path("/proc/self/autogroup")) -> None:
+    """Lower this process's priority, and its session's where the kernel shares by sessions.
+
+    Args:
+        niceness: that is added to what the process has, 0..19.
+        autogroup: where Linux takes a session's niceness
+            (https://man7.org/linux/man-pages/man7/sched.7.html, "The autogroup feature").
+    """
+    whole = os.nice(niceness)
+    if whole == 0:
+        return
+    for _ in range(_AUTOGROUP_TRIES):
+        try:
+            autogroup.write_text(str(whole))
+        except BlockingIOError:  # one change in 100 ms is allowed on the whole machine
+            time.sleep(_AUTOGROUP_SECONDS)
+        except OSError as reason:
+            log.debug("session_keeps_its_priority", reason=str(reason))
+            return
+        else:
+            return
+    log.warning("session_keeps_its_priority", reason="the kernel did not take it in time")
 
 
 def watch_parent(parent: int | None) -> None:

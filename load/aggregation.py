@@ -6,6 +6,7 @@ the state of one partition is loaded: from the changelog, and from a copy on dis
 Exit status 1 when a must is missed.
 """
 
+import logging
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import numpy as np
+import structlog
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -266,6 +268,8 @@ def main(
     kafka: Annotated[bool, typer.Option(help="measure Kafka, and restarts")] = True,
 ) -> None:
     """Measure; print the tables."""
+    # As a ring logs unless asked for more: a line for every reward cost as much as the reward.
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
     folder = Path(tempfile.mkdtemp(prefix="quintet-aggregation-"))
     console = Console(file=sys.stdout, width=120)
     speeds = []

@@ -10,14 +10,14 @@ from typing import Final
 
 from schemas.identity import ROUTING_KEY_BYTES
 
-PIECE_BYTES: Final = 1 << 20
+PIECE_BYTES: Final = 1 << 16
 _NUMBER_BYTES: Final = 2
 NAME_BYTES: Final = ROUTING_KEY_BYTES + _NUMBER_BYTES
 """Length of the names of all pieces but the first, which bears the routing key alone."""
 
 
 class Pieces:
-    """Splits values into entries and joins them again; knows how many entries each key has.
+    """Splits values into entries and joins them again; of a large value, what changed is written.
 
     Args:
         piece_bytes: most bytes of one entry.
@@ -25,18 +25,23 @@ class Pieces:
 
     def __init__(self, piece_bytes: int = PIECE_BYTES) -> None:
         self._piece_bytes = piece_bytes
-        self._counts: dict[bytes, int] = {}
-        """Of the keys with more than one entry."""
+        self._large: dict[bytes, list[bytes]] = {}
+        """Of the keys with more than one entry: the entries as they are kept."""
 
     def split(self, key: bytes, value: bytes | None) -> Iterator[tuple[bytes, bytes | None]]:
-        """Yield the entries of a key's value; a null value, and what is now shorter, forgets."""
-        before = self._counts.pop(key, 1)
-        count = 0 if value is None else max(1, -(-len(value) // self._piece_bytes))
-        if count > 1:
-            self._counts[key] = count
-        for number in range(max(before, count)):
-            start, end = number * self._piece_bytes, (number + 1) * self._piece_bytes
-            yield _name(key, number), None if value is None or number >= count else value[start:end]
+        """Yield the entries of a key's value; a null value, and what is now shorter, forgets.
+
+        Of a value that had several entries those that are as before are left out.
+        """
+        before = self._large.pop(key, [])
+        now = [] if value is None else self._cut(value)
+        if len(now) > 1:
+            self._large[key] = now
+        for number, piece in enumerate(now):
+            if number >= len(before) or piece != before[number]:
+                yield _name(key, number), piece
+        for number in range(len(now), max(len(before), 1)):
+            yield _name(key, number), None
 
     def join(self, entries: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[bytes, bytes]]:
         """Yield every key with its whole value, from entries in any order."""
@@ -44,9 +49,16 @@ class Pieces:
         for name, piece in entries:
             found.setdefault(name[:ROUTING_KEY_BYTES], {})[name] = piece
         for key, pieces in found.items():
-            if len(pieces) > 1:
-                self._counts[key] = len(pieces)
-            yield key, b"".join(pieces[name] for name in sorted(pieces))
+            kept = [pieces[name] for name in sorted(pieces)]
+            if len(kept) > 1:
+                self._large[key] = kept
+            yield key, b"".join(kept)
+
+    def _cut(self, value: bytes) -> list[bytes]:
+        if len(value) <= self._piece_bytes:
+            return [value]
+        starts = range(0, len(value), self._piece_bytes)
+        return [value[start : start + self._piece_bytes] for start in starts]
 
 
 def _name(key: bytes, number: int) -> bytes:

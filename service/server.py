@@ -141,7 +141,8 @@ def serve(
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     _allow_connections()
     try:
-        config = configuration(app, admission or open_admission(), trusted_proxies=trusted_proxies)
-        Server(config).run(sockets=[listener])
+        admission = admission or open_admission()
+        config = configuration(app, admission, trusted_proxies=trusted_proxies)
+        Server(config, admission.refuse).run(sockets=[listener])
     finally:
         listener.close()

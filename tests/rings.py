@@ -1,6 +1,7 @@
 """A ring as its users run it: the command `quintet` with its child processes, and its log after."""
 
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,8 @@ from streams.port import Consumer, Log, Message, Record
 from tests.policies import weights_of
 from tests.servers import REPOSITORY, free_ports
 
+_MARK = "PART_OF_RING"
+"""An environment variable, by which a command and its children are known."""
 PRODUCTS = 1_000
 """Of the synthetic world as the commands open it."""
 _LOOK_SECONDS = 0.02
@@ -57,6 +60,7 @@ class Ring:
         given = {"data_dir": str(self.data_dir), "port": str(port), **settings}
         self._given = given | {"console_port": str(console_port)}
         self.process: subprocess.Popen[bytes] | None = None
+        self._mark = secrets.token_hex(8)
         self._beside: list[subprocess.Popen[bytes]] = []
 
     @property
@@ -92,20 +96,22 @@ class Ring:
 
     def start(self, *arguments: str) -> None:
         """Start a command in a process group of its own."""
-        self.process = self._start(arguments)
+        self.process = self._start(arguments, {_MARK: self._mark})
 
     def start_beside(self, *arguments: str) -> int:
         """Start another command, which `end` kills; return its process id."""
-        self._beside.append(self._start(arguments))
+        self._beside.append(self._start(arguments, {}))
         return self._beside[-1].pid
 
-    def _start(self, arguments: Sequence[str]) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, arguments: Sequence[str], mark: Mapping[str, str]
+    ) -> "subprocess.Popen[bytes]":
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "said.txt").open("ab") as said:
             return subprocess.Popen(
                 [sys.executable, "-m", "cli.main", *arguments],
                 cwd=self.folder,
-                env=self.environment,
+                env=self.environment | mark,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
@@ -168,16 +174,16 @@ class Ring:
             raise AssertionError(f"still runs after {seconds:.0f} s:\n{self.said}") from None
 
     def group(self) -> list[psutil.Process]:
-        """Return every living process of the command's process group."""
+        """Return every living process of the command, wherever it has gone, by its environment."""
         assert self.process is not None
         found = []
         for process in psutil.process_iter():
             try:
-                if os.getpgid(process.pid) == self.process.pid:
+                if process.environ().get(_MARK) == self._mark and not _is_dead(process):
                     found.append(process)
-            except (ProcessLookupError, PermissionError):
+            except psutil.Error:
                 continue
-        return [each for each in found if each.is_running() and not _is_dead(each)]
+        return found
 
     def get(self, path: str, *, console: bool = False) -> tuple[int, Any]:
         """Return the status and the JSON of an answer; status 0: nobody answers."""

@@ -21,14 +21,14 @@ from cli.locks import exclusive
 from cli.logs import configure_logs
 from cli.process_file import described, free_path, path_of
 from cli.settings import Settings
-from cli.supervisor import Child, Supervisor, stop_on_signals, watch_parent
+from cli.supervisor import Child, Supervisor, give_way, stop_on_signals, watch_parent
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 log = structlog.get_logger(__name__)
 ParentPid = Annotated[int | None, typer.Option(hidden=True)]
-NICENESS = {"aggregate": 5, "train": 10, "console": 10}
+NICENESS = {"aggregate": 4, "train": 15, "console": 15}
 """On one machine shoppers who wait come first, then what they earned, then what that teaches."""
 RETENTION_EVERY_SECONDS = 3_600.0
 WORKERS_GRACE_SECONDS = 20.0
@@ -222,7 +222,7 @@ def _begin(process: str, settings: Settings, parent_pid: int | None) -> None:
     wiring.require_loopback_or_keys(settings)
     configure_logs(settings.log_level, process=process)
     if parent_pid is not None:
-        os.nice(NICENESS.get(process, 0))
+        give_way(NICENESS.get(process, 0))
     watch_parent(parent_pid)
     log.info("started", pid=os.getpid(), streams=settings.streams, history=settings.history)
 

@@ -24,6 +24,7 @@ HEARD_SECONDS = 1.0
 """A killed server may lose recommendations that a client noted so long before its death or so long
 after it: they are appended within 100 ms, but what it sent last may be read late."""
 _SETTLED_SECONDS = 60.0
+_LEARNED_A_SECOND = 1_000
 REMEMBERED = 16_384
 """So many rewards a trainer promises to know again."""
 
@@ -88,7 +89,8 @@ def _come_to_rest(scene: Scene) -> None:
     def learned() -> bool:
         return len(_unlearned(scene, in_log(scene.ring, "rewards")[0])) < _batch(scene)
 
-    until(learned, "the trainer has learned from what is settled", seconds=_SETTLED_SECONDS)
+    seconds = _SETTLED_SECONDS + scene.crowd_banners / _LEARNED_A_SECOND
+    until(learned, "the trainer has learned from what is settled", seconds=seconds)
 
 
 def hold_against(

@@ -1,15 +1,14 @@
 import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cli import process_file
+from cli import process_file, supervisor
 from cli.commands import processes
 from cli.commands.ring import children
 from cli.settings import Settings
-from cli.supervisor import Child, Supervisor, after_exit
+from cli.supervisor import Child, Supervisor, after_exit, give_way
 from service import server
 
 
@@ -26,16 +25,16 @@ def test_delays_double_up_to_four_seconds_and_start_over_after_a_calm_life():
 
 def test_what_dies_is_started_again_when_it_is_due(tmp_path: Path):
     child = Child("broken", ["no-such-command"], logs=tmp_path / "logs" / "broken.log")
-    supervisor = Supervisor([child])
+    parent = Supervisor([child])
 
-    supervisor.step(0.0)
+    parent.step(0.0)
     assert child.process is not None
     child.process.wait()
-    supervisor.step(1.0)
-    supervisor.step(1.1)
+    parent.step(1.0)
+    parent.step(1.1)
     waiting = child.process
-    supervisor.step(1.3)
-    supervisor.end()
+    parent.step(1.3)
+    parent.end()
 
     assert waiting is None
     assert child.starts == 2
@@ -44,28 +43,67 @@ def test_what_dies_is_started_again_when_it_is_due(tmp_path: Path):
 
 def test_ending_ends_every_child():
     children = [Child("help", ["--help"]), Child("settings", ["settings"])]
-    supervisor = Supervisor(children)
-    supervisor.step(0.0)
+    parent = Supervisor(children)
+    parent.step(0.0)
     processes = [child.process for child in children]
 
-    supervisor.end()
+    parent.end()
 
     assert all(process is not None and process.poll() is not None for process in processes)
 
 
-def test_no_thread_of_a_child_hears_ctrl_c_and_the_supervisor_still_does() -> None:
+def test_ctrl_c_is_the_supervisors_to_hear():
     child = Child("settings", ["settings"])
 
     child.start(0.0)
     assert child.process is not None
-    status = Path(f"/proc/{child.process.pid}/status").read_text()
+    session = os.getsid(child.process.pid)
     Supervisor([child]).end()
 
-    blocked = int(
-        next(line for line in status.splitlines() if line[:7] == "SigBlk:").split()[1], 16
-    )
-    assert blocked & 1 << signal.SIGINT - 1
-    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert session == child.process.pid
+
+
+@pytest.fixture
+def niceness(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is added to this process's own, which stays as it is; the kernel says 7 in all."""
+    added: list[int] = []
+
+    def nice(more: int) -> int:
+        added.append(more)
+        return 7
+
+    monkeypatch.setattr(os, "nice", nice)
+    return added
+
+
+def test_who_gives_way_does_so_with_its_whole_session(tmp_path: Path, niceness: list[int]):
+    give_way(5, autogroup=tmp_path / "autogroup")
+
+    assert niceness == [5]
+    assert (tmp_path / "autogroup").read_text() == "7"
+
+
+def test_the_kernel_is_asked_again_while_it_is_busy(
+    tmp_path: Path, niceness: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(supervisor, "_AUTOGROUP_SECONDS", 0.0)
+    write, busy = Path.write_text, iter([True, True, False])
+
+    def taken_at_last(path: Path, text: str) -> int:
+        if next(busy):
+            raise BlockingIOError
+        return write(path, text)
+
+    monkeypatch.setattr(Path, "write_text", taken_at_last)
+    give_way(5, autogroup=tmp_path / "autogroup")
+
+    assert (tmp_path / "autogroup").read_text() == "7"
+
+
+def test_where_sessions_have_no_niceness_the_process_has(tmp_path: Path, niceness: list[int]):
+    give_way(5, autogroup=tmp_path / "absent" / "autogroup")
+
+    assert niceness == [5]
 
 
 @pytest.fixture

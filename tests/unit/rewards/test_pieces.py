@@ -37,6 +37,33 @@ def test_a_value_that_grows_and_shrinks_is_whole(sizes: tuple[int, ...], again: 
     assert dict(pieces.join(kept.items())) == {OTHER: b"x" * 25}
 
 
+def test_of_a_large_value_only_what_changed_is_written() -> None:
+    pieces = Pieces(10)
+    value = bytes(range(35))
+    list(pieces.split(KEY, value))
+
+    grown = dict(pieces.split(KEY, value + b"more"))
+    changed = dict(pieces.split(KEY, b"!" + value[1:] + b"more"))
+    same = dict(pieces.split(KEY, b"!" + value[1:] + b"more"))
+
+    assert grown == {KEY + b"\0\3": value[30:] + b"more"}
+    assert changed == {KEY: b"!" + value[1:10]}
+    assert same == {}
+
+
+def test_pieces_of_another_size_are_written_anew() -> None:
+    kept: dict[bytes, bytes] = {}
+    value = bytes(range(100))
+    put(kept, Pieces(60), KEY, value)
+
+    pieces = Pieces(10)
+    assert dict(pieces.join(kept.items())) == {KEY: value}
+    put(kept, pieces, KEY, value[:25])
+
+    assert dict(Pieces(10).join(kept.items())) == {KEY: value[:25]}
+    assert len(kept) == 3
+
+
 def test_one_user_id_for_everybody_is_settled_as_ever_from_state_in_pieces(shop, story):
     whole, split = story(), story()
     split.fold = PartitionRewards(split.specification, Pieces(100))
