@@ -106,7 +106,9 @@ def _stalls(looks: Sequence[Look]) -> Any:  # noqa: ANN401 - plotly is not typed
 
 def _refused(looks: Sequence[Look]) -> Any:  # noqa: ANN401 - plotly is not typed
     figure = _figure("requests")
-    for reason in sorted({reason for look in looks for reason in look.refused}):
+    for reason in sorted(
+        {reason for look in looks for reason, count in look.refused.items() if count}
+    ):
         at, values = [look.at for look in looks], [look.refused.get(reason, 0) for look in looks]
         figure.add_scatter(x=at, y=values, name=reason)
     return figure

@@ -15,7 +15,6 @@ import structlog
 import uvicorn
 
 log = structlog.get_logger(__name__)
-GONE: Final = "gone"
 _AT_ONCE: Final = 32
 """Taken in one turn at most."""
 _TURN_SECONDS: Final = 0.002
@@ -35,7 +34,6 @@ class Acceptor:
         listener: callers wait in its queue while there are too many.
         protocol: makes one for a connection.
         has_room: whether one more may be open.
-        gone: told of every caller who had left before being taken; what was sent is not read.
     """
 
     def __init__(
@@ -43,10 +41,8 @@ class Acceptor:
         listener: socket.socket,
         protocol: Callable[[], asyncio.BaseProtocol],
         has_room: Callable[[], bool] = lambda: True,
-        gone: Callable[[], None] = lambda: None,
     ) -> None:
         self._listener, self._protocol, self._has_room = listener, protocol, has_room
-        self._gone = gone
         self._is_full = False
         self._loop = asyncio.get_running_loop()
         self._opening: set[asyncio.Task[object]] = set()
@@ -79,7 +75,12 @@ class Acceptor:
                 full = str(problem)
                 break
             pause = _TURN_SECONDS
-            self._open(connection)
+            connection.setblocking(False)
+            opening = self._loop.create_task(
+                self._loop.connect_accepted_socket(self._protocol, connection)
+            )
+            self._opening.add(opening)
+            opening.add_done_callback(self._opened)
         if full:
             pause = _PAUSE_SECONDS
             if not self._is_full:  # said once, until a turn ends with room left
@@ -92,19 +93,6 @@ class Acceptor:
     def _go_on(self) -> None:
         if not self._is_closed:
             self._loop.add_reader(self._listener, self._take)
-
-    def _open(self, connection: socket.socket) -> None:
-        # Who has reset the connection waits for nothing, and would cost as much as who does.
-        if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-            connection.close()
-            self._gone()
-            return
-        connection.setblocking(False)
-        opening = self._loop.create_task(
-            self._loop.connect_accepted_socket(self._protocol, connection)
-        )
-        self._opening.add(opening)
-        opening.add_done_callback(self._opened)
 
     def _opened(self, opening: "asyncio.Task[object]") -> None:
         self._opening.discard(opening)
@@ -122,17 +110,7 @@ class Server(uvicorn.Server):
     """uvicorn's server with acceptors of its own, which answers whom it has taken.
 
     uvicorn would close connections whose request has not arrived yet when the end comes.
-
-    Args:
-        config: uvicorn's.
-        refused: told why a caller was not taken (`GONE`).
     """
-
-    def __init__(
-        self, config: uvicorn.Config, refused: Callable[[str], None] = lambda _: None
-    ) -> None:
-        super().__init__(config)
-        self._refused = refused
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve; callers wait in the sockets' queues until then."""
@@ -148,7 +126,7 @@ class Server(uvicorn.Server):
             room = connections_allowed()
             open_ = self.server_state.connections
             acceptors = [
-                Acceptor(listener, protocol, lambda: len(open_) < room, lambda: self._refused(GONE))
+                Acceptor(listener, protocol, lambda: len(open_) < room)
                 for listener in sockets or ()
             ]
             self.servers = acceptors  # type: ignore[assignment]

@@ -12,6 +12,11 @@ UNREADABLE: Final = "unreadable"
 """Type of an event that could not be read."""
 BURIED: Final = ("tombstone", "too_large", "unreadable", "refused")
 """Why the inbox does not take something: the last is what it can read and intake refuses."""
+TURNED_AWAY: Final = (
+    "banners", "events", "others", "large_bodies",
+    "pipelined", "slow_request", "slow_reader", "not_http",
+)  # fmt: skip
+"""Why a request is turned away (the first four: its lane is full) or its connection cut."""
 _REQUEST_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _FRESHNESS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 3600.0)
 
@@ -150,7 +155,7 @@ class Metrics:
             self.swaps.labels(result)
         self._recommended: dict[tuple[str, str], Counter] = {}
         self._requests: dict[tuple[str, str, int], Histogram] = {}
-        self._turned_away: dict[str, Counter] = {}
+        self._turned_away = {reason: self.shed.labels(reason) for reason in TURNED_AWAY}
 
     def drained(self, records: int) -> None:
         """Count messages that went from the spool to the log."""

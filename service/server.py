@@ -141,8 +141,7 @@ def serve(
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     _allow_connections()
     try:
-        admission = admission or open_admission()
-        config = configuration(app, admission, trusted_proxies=trusted_proxies)
-        Server(config, admission.refuse).run(sockets=[listener])
+        config = configuration(app, admission or open_admission(), trusted_proxies=trusted_proxies)
+        Server(config).run(sockets=[listener])
     finally:
         listener.close()

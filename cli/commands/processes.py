@@ -127,6 +127,7 @@ def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
 
     On Kafka any number of these may run; on the local log one works and others wait.
     """
+    _begin("aggregate", settings, parent_pid)
     from prometheus_client import CollectorRegistry
 
     from cli.process_metrics import ProcessMetrics
@@ -134,7 +135,6 @@ def aggregate(settings: Settings, parent_pid: ParentPid = None) -> None:
     from projections.history.projector import HistoryProjector
     from rewards.aggregator import Aggregator
 
-    _begin("aggregate", settings, parent_pid)
     stop = _stop_event()
     metrics = CollectorRegistry()
     ProcessMetrics("aggregate", settings.data_dir, metrics)
@@ -170,12 +170,12 @@ def train(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda")] = "auto",
 ) -> None:
     """Turn rewards into new policies; one of these runs."""
+    _begin("train", settings, parent_pid)
     from prometheus_client import CollectorRegistry
 
     from cli.process_metrics import ProcessMetrics
     from trainer.loop import Trainer
 
-    _begin("train", settings, parent_pid)
     stop = _stop_event()
     metrics = CollectorRegistry()
     ProcessMetrics("train", settings.data_dir, metrics)

@@ -66,6 +66,11 @@ class Stack:
         metrics = self.compose.metrics(aggregator, AGGREGATOR_METRICS)
         return total(metrics, "aggregate_rewards_total")
 
+    def followed(self, aggregator: str) -> float:
+        """Return how many records went into histories."""
+        metrics = self.compose.metrics(aggregator, AGGREGATOR_METRICS)
+        return total(metrics, "aggregate_history_records_total")
+
     def console(self) -> dict[str, float]:
         """Return the console's metrics; nothing while it is not up."""
         found = http(self.url("RING_CONSOLE_PORT", "/metrics")).body.decode().splitlines()
@@ -127,6 +132,11 @@ def check_turning(stack: Stack, *, banners: int, seconds: float) -> str:
     for name in AGGREGATORS:
         more = stack.rewards(name) - settled[name]
         _hold(more > 0, f"{name} settled {more:.0f} rewards: it owns no partition")
+    followed = sum(stack.followed(name) for name in AGGREGATORS)
+    _hold(followed > 0, "no history was written: nobody reached Redis")
+    for name in SERVERS:
+        state = total(stack.server(name), "service_history_breaker_state")
+        _hold(state == 0, f"{name} reads no histories: its breaker's state is {state:.0f}")
     metrics = stack.console()
     for fault in ("console_lost_banners", "console_doubled_banners"):
         _hold(metrics[fault] == 0, f"{fault} is {metrics[fault]:.0f}")

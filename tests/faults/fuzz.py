@@ -126,8 +126,8 @@ def _take(found: Fuzzed, scenario: events.ScenarioFinished) -> None:
                 sent = scenario.recorder.interactions[case_id].request
                 failure = check.failure_info.failure
                 found.failures.append(
-                    f"{check.name}: {sent.method} {sent.uri}\n{sent.body!r}\n"
-                    f"{failure.title}: {failure.message}"[:_SHOWN]
+                    f"{check.name}: {failure.title}: {failure.message}\n"
+                    f"{sent.method} {sent.uri}\n{sent.body!r}"[:_SHOWN]
                 )
 
 

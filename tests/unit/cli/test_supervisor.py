@@ -100,6 +100,32 @@ def test_the_kernel_is_asked_again_while_it_is_busy(
     assert (tmp_path / "autogroup").read_text() == "7"
 
 
+def test_a_kernel_that_stays_busy_is_not_asked_for_ever(
+    tmp_path: Path, niceness: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(supervisor, "_AUTOGROUP_SECONDS", 0.0)
+    asked: list[str] = []
+
+    def busy(_: Path, text: str) -> int:
+        asked.append(text)
+        raise BlockingIOError
+
+    monkeypatch.setattr(Path, "write_text", busy)
+    give_way(5, autogroup=tmp_path / "autogroup")
+
+    assert 1 < len(asked) < 100
+
+
+def test_who_keeps_the_usual_priority_changes_no_session(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(os, "nice", lambda more: more)
+
+    give_way(0, autogroup=tmp_path / "autogroup")
+
+    assert not (tmp_path / "autogroup").exists()
+
+
 def test_where_sessions_have_no_niceness_the_process_has(tmp_path: Path, niceness: list[int]):
     give_way(5, autogroup=tmp_path / "absent" / "autogroup")
 

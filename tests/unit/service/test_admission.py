@@ -3,8 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry
 
-from service.admission import Admission, AdmissionSettings, next_share
+from service.admission import Admission, AdmissionSettings, Lane, next_share
+from service.connections import NOT_HTTP, PIPELINED, SLOW_READER, SLOW_REQUEST
+from service.metrics import Metrics
 
 
 class Clock:
@@ -147,3 +150,20 @@ def test_the_share_never_leaves_its_bounds_and_never_moves_against_the_delay(sha
         assert 1 / 8 <= moved <= 1.0
         assert moved <= share if mean > 0.1 else moved >= share
         share = moved
+
+
+def test_every_reason_to_turn_somebody_away_is_there_before_it_happens():
+    registry = CollectorRegistry()
+    Metrics(registry)
+    lanes = vars(Admission(AdmissionSettings(), refused=print, monotonic=float)).values()
+    own = {each.reason for each in lanes if isinstance(each, Lane)}
+
+    found = {
+        sample.labels["reason"]
+        for family in registry.collect()
+        for sample in family.samples
+        if sample.name == "service_shed_total"
+    }
+
+    assert len(own) == 4
+    assert found == own | {NOT_HTTP, PIPELINED, SLOW_READER, SLOW_REQUEST}

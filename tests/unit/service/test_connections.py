@@ -93,9 +93,7 @@ async def running(*, trusted_proxies: str = "", **settings) -> AsyncIterator[Ser
     )
     listener = listening("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    server = Server(
-        configuration(app, admission, trusted_proxies=trusted_proxies), admission.refuse
-    )
+    server = Server(configuration(app, admission, trusted_proxies=trusted_proxies))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     served = Served(server, app, port, admission, refused)
     try:
