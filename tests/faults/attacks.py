@@ -8,80 +8,36 @@ which everybody can read there, and pushes one product that shoppers are lukewar
 """
 
 import argparse
-import heapq
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from functools import partial
-from itertools import count, islice
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from evaluation.learn import past_orders
 from evaluation.shop import Histories, Shop
-from policy.serving import UNIFORMS, ServingPolicy
-from rewards.settlement import PartitionRewards
 from rewards.specification import RewardSpecification
-from schemas import identity
-from schemas.codec import decode_event
-from schemas.events import Recommended
-from schemas.limits import BANNER_SIZE
-from schemas.requests import EventIn
-from schemas.rewards import Reward
-from service.intake import Intake
-from service.judgement import Caller, judged
-from service.limits import BrowserLimits, BrowserRules
-from service.tokens import Tokens
 from simulator.circumstances import Circumstances, Rhythm
 from simulator.synthetic import SyntheticWorld
 from simulator.world import Visit, visit_rng
-from trainer.learner import Learner
-from trainer.learner_settings import LearnerSettings
+from tests.faults.attacked_ring import Banner, Ring
+from tests.faults.attackers import Attack, Attackers
 from trainer.pretraining import pretrain
 
-SECRET = b"a secret of the attacked shop"
 HONEST = 3_000
 """Visits of honest shoppers."""
 SECONDS_BETWEEN = 0.5
 """Between honest visits."""
-BROWSER_AGENT = "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0"
 MOST_EXPOSURE_GAINED = 0.10
 """Of the honest banners that show the product, beyond those of a calm shop: whatever the attack of
 one machine, at up to a fifth of the traffic."""
 MOST_REWARD_LOST = 0.05
 """Of honest shoppers' reward in a calm shop, likewise."""
 _PRODUCTS, _SHOPPERS, _PAST = 100, 300, 3_000
-
-
-@dataclass(frozen=True)
-class Attack:
-    """Who attacks, and how much.
-
-    Attributes:
-        kind: "replayed", "forged", "cross-user", "click flood" or "paid buyers"; "" is nobody.
-        share: of all visits.
-        addresses: network addresses they come from.
-        defended: False: what a page reports counts as if an order service had reported it.
-    """
-
-    kind: str = ""
-    share: float = 0.0
-    addresses: int = 1
-    defended: bool = True
-
-    @property
-    def is_bounded(self) -> bool:
-        """Whether a bound is promised: not for real orders, nor for a crowd of machines."""
-        return self.defended and self.kind != "paid buyers" and self.addresses == 1
-
-    @property
-    def earns_nothing(self) -> bool:
-        """Whether not even one event may count."""
-        return self.defended and self.kind in {"replayed", "forged", "cross-user"}
-
 
 ATTACKS = (
     Attack(),
@@ -133,207 +89,6 @@ class Finding:
     def holds(self) -> bool:
         """Whether every bound holds."""
         return not self.broken
-
-
-@dataclass(frozen=True)
-class Banner:
-    """One answer, as its asker has it."""
-
-    recommendation_id: str
-    token: str
-    product_ids: tuple[str, ...]
-
-
-class Ring:
-    """The ring's pure parts around one shop."""
-
-    def __init__(self, shop: Shop, weights: Any, *, seed: int, defended: bool) -> None:
-        self.outcomes: Counter[str] = Counter()
-        self.shop, self.defended = shop, defended
-        self._learner = Learner(weights, weights, shop.features, LearnerSettings(device="cpu"))
-        self._rewards = PartitionRewards(shop.specification)
-        window = int(shop.specification.attribution_window_seconds)
-        self._tokens = Tokens([SECRET], window_seconds=window)
-        self._intake, self._rules = Intake(SECRET, self._tokens), BrowserRules(BrowserLimits())
-        self._ids = np.random.default_rng((seed, 7))
-        self._settled: list[Reward] = []
-        self._versions = count(1)
-        self._waiting: list[tuple[int, int, Callable[[int], None]]] = []
-        self._numbers = count()
-        self._swap()
-
-    def _swap(self) -> None:
-        self._version = next(self._versions)
-        self._policy = ServingPolicy.compile(
-            self._learner.weights(), self.shop.features, version=self._version
-        )
-
-    def recommend(
-        self, visit: Visit, now_ms: int, *, rng: np.random.Generator, history: bytes = b"",
-        excluded: Sequence[int] = (), deferred: bool = False,
-    ) -> Banner:  # fmt: skip
-        """Draw a banner, as the service does, and let the log have it."""
-        viewed = visit.viewed_product_id
-        viewed_row = -1 if viewed is None else self.shop.row_of[viewed]
-        not_shown = sorted({*excluded, *([] if viewed is None else [viewed_row])})
-        drawn = self._policy.draw(
-            viewed_row=viewed_row,
-            history=history,
-            eligible=np.ones(len(self.shop.product_ids), np.uint8),
-            excluded=np.array(not_shown, np.int32),
-            size=BANNER_SIZE,
-            uniforms=rng.random(UNIFORMS),
-        )
-        ulid = identity.ulid(now_ms, self._ids.bytes(10))
-        user_key = identity.user_key(SECRET, visit.user_id) if visit.user_id else None
-        key = user_key or identity.anonymous_key(SECRET, ulid)
-        named = identity.recommendation_id(ulid, key)
-        product_ids = tuple(self.shop.product_ids[row] for row in drawn.rows.tolist())
-        fact = Recommended(
-            event_id=named, occurred_at_ms=now_ms, recommendation_id=named, user_key=user_key,
-            unit=named, arm="policy", source="policy", deferred=deferred, trainable=True,
-            policy_version=self._version, catalogue_version=0, viewed_row=viewed_row,
-            history=history, candidates=drawn.packed_candidates, product_ids=product_ids,
-            rows=tuple(drawn.rows.tolist()), log_probs=tuple(drawn.log_probs.tolist()),
-        )  # fmt: skip
-        self._take(self._rewards.apply(key, fact, now_ms)[1])
-        return Banner(named, self._tokens.issue(named, product_ids, now_ms), product_ids)
-
-    def later(self, at_ms: int, do: Callable[[int], None]) -> None:
-        """Do something when its time has come; it is given the time."""
-        heapq.heappush(self._waiting, (at_ms, next(self._numbers), do))
-
-    def reach(self, now_ms: int) -> None:
-        """Let everything happen that is due, and settle what is due."""
-        while self._waiting and self._waiting[0][0] <= now_ms:
-            at_ms, _, do = heapq.heappop(self._waiting)
-            self._take(self._rewards.advance(at_ms))
-            do(at_ms)
-        self._take(self._rewards.advance(now_ms))
-
-    def report(
-        self, now_ms: int, *, trusted: bool, address: str, attacker: bool, **fields: Any
-    ) -> None:
-        """Report an event, as `POST /events` takes it."""
-        at = datetime.fromtimestamp(now_ms / 1000, UTC).isoformat()
-        if attacker and not self.defended:
-            trusted = True
-            fields["attribution_token"] = None  # from an order service it may be missing
-        event = EventIn(event_id=f"event-{next(self._numbers)}", occurred_at=at, **fields)
-        verdict = judged(
-            event, Caller(trusted, address, BROWSER_AGENT), intake=self._intake, rules=self._rules,
-            rows=self.shop.row_of, now_ms=now_ms,
-        )  # fmt: skip
-        if attacker:
-            self.outcomes[verdict.outcome] += 1
-        for message in verdict.messages:
-            assert message.key is not None
-            assert message.value is not None
-            self._take(self._rewards.apply(message.key, decode_event(message.value), now_ms)[1])
-
-    def _take(self, settled: Sequence[Any]) -> None:
-        for _, reward in settled:
-            self._settled.append(reward)
-            if len(self._settled) >= self._learner.wanted:
-                self._learner.update(self._settled)
-                self._settled = []
-                self._swap()
-
-
-@dataclass
-class Attackers:
-    """They come between honest visits, and see what the page of an honest shopper shows."""
-
-    ring: Ring
-    attack: Attack
-    target: str
-    rng: np.random.Generator
-    loot: Banner | None = None
-    _visits: Iterator[int] = field(default_factory=count)
-
-    def come(self, visit: Visit, seen: Banner, now_ms: int) -> None:
-        """Visit as often as their share of the traffic says."""
-        share = self.attack.share
-        for _ in range(self.rng.poisson(share / (1.0 - share)) if share else 0):
-            number = next(self._visits)
-            machine = number % self.attack.addresses
-            address = f"198.51.{machine // 256}.{machine % 256}"
-            {
-                "replayed": self._replay, "forged": self._forge, "cross-user": self._cross,
-                "click flood": self._flood, "paid buyers": self._buy,
-            }[self.attack.kind](visit, seen, now_ms, address)  # fmt: skip
-
-    def _banner(self, visit: Visit, now_ms: int) -> Banner:
-        """Ask for a banner that can hardly miss the product; unless confirmed it never counts."""
-        shop = self.ring.shop
-        row = shop.row_of[self.target]
-        others = [other for other in range(len(shop.product_ids)) if other != row]
-        narrowed = self.rng.permutation(others)[BANNER_SIZE + 1 :].tolist()
-        anonymous = replace(visit, user_id=None)
-        if visit.viewed_product_id == self.target:
-            anonymous = replace(anonymous, viewed_product_id=None)
-        return self.ring.recommend(
-            anonymous, now_ms, rng=self.rng, excluded=narrowed, deferred=True
-        )
-
-    def _say(self, now_ms: int, address: str, **fields: Any) -> None:
-        fields = {"type": "click", "product_id": self.target} | fields
-        report = partial(self.ring.report, trusted=False, address=address, attacker=True, **fields)
-        self.ring.later(now_ms + 2_000, report)
-
-    def _flood(self, visit: Visit, _: Banner, now_ms: int, address: str) -> None:
-        mine = self._banner(visit, now_ms)
-        if self.target in mine.product_ids:
-            self._say(
-                now_ms, address,
-                recommendation_id=mine.recommendation_id, attribution_token=mine.token,
-            )  # fmt: skip
-
-    def _replay(self, visit: Visit, seen: Banner, now_ms: int, address: str) -> None:
-        """One genuine token, sent again and again: for its own banner, and for others."""
-        if self.loot is None and self.target in (mine := self._banner(visit, now_ms)).product_ids:
-            self.loot = mine
-        if self.loot is not None:
-            token = self.loot.token
-            for named in (seen.recommendation_id, seen.recommendation_id[:-1] + "0"):
-                self._say(now_ms, address, recommendation_id=named, attribution_token=token)
-
-    def _forge(self, visit: Visit, seen: Banner, now_ms: int, address: str) -> None:
-        """Tokens made up for what others were shown, and orders that were never placed."""
-        made_up = Tokens([b"not the secret"], window_seconds=86_400).issue(
-            seen.recommendation_id, seen.product_ids, now_ms
-        )
-        for token in (made_up, None):
-            self._say(
-                now_ms, address, recommendation_id=seen.recommendation_id, attribution_token=token
-            )
-        self._order(now_ms, address, recommendation_id=seen.recommendation_id)
-
-    def _cross(self, visit: Visit, seen: Banner, now_ms: int, address: str) -> None:
-        """A shopper's own token, with the names of others.
-
-        A banner for nobody in particular may be clicked by anybody who has its token.
-        """
-        if visit.user_id is not None:
-            self._say(
-                now_ms, address, user_id="somebody else",
-                recommendation_id=seen.recommendation_id, attribution_token=seen.token,
-            )  # fmt: skip
-        self._order(now_ms, address, user_id=visit.user_id or "somebody")
-
-    def _order(self, now_ms: int, address: str, **named: Any) -> None:
-        order = f"order-{next(self._visits)}"
-        self._say(now_ms, address, type="purchase", order_id=order, **named)
-
-    def _buy(self, visit: Visit, _: Banner, now_ms: int, address: str) -> None:
-        """The order service reports it: money was paid."""
-        mine = self._banner(visit, now_ms)
-        report = partial(
-            self.ring.report, trusted=True, address=address, attacker=True, type="purchase",
-            order_id=mine.recommendation_id, product_id=self.target,
-            recommendation_id=mine.recommendation_id,
-        )  # fmt: skip
-        self.ring.later(now_ms + 30_000, report)
 
 
 def suffer(shop: Shop, weights: Any, attack: Attack, *, seed: int, honest: int) -> Suffered:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.faults.attacks import ATTACKS, Attack, Finding, attack_table
+from tests.faults.attackers import Attack
+from tests.faults.attacks import ATTACKS, Finding, attack_table
 
 HONEST = 400
 

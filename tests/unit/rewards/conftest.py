@@ -112,6 +112,16 @@ def standing_clock():
     return Clock
 
 
+@pytest.fixture
+def clock(standing_clock):
+    return standing_clock()
+
+
+@pytest.fixture
+def events(memory_log, clock):
+    return memory_log(clock)
+
+
 class Story:
     """Tells a fold what happened at which second, and keeps what it said."""
 

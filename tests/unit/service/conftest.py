@@ -21,6 +21,7 @@ from service.wiring import Service, ServiceSettings, build
 from streams.errors import LogUnavailable
 from streams.local import LocalLog
 from streams.port import Message, Record
+from tests.unit.service.watched_ring import Ring
 
 SECRET = b"a secret of the tests"
 START_MS = 1_700_000_000_000
@@ -317,3 +318,12 @@ def make_shop(tmp_path: Path) -> Iterator:
 @pytest.fixture
 def shop(make_shop) -> Shop:
     return make_shop()
+
+
+@pytest.fixture
+def ring(tmp_path):
+    made = Ring(tmp_path)
+    made.sell(0, 6)
+    yield made
+    made.watcher.stop()
+    made.log.close()

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from schemas import candidates as candidate_rows
 from schemas import history as histories
 from schemas.products import Product
 from schemas.rewards import Reward
+from tests.unit.trainer.learning_ring import Ring
 from trainer.initial_weights import initial_weights
 
 Weights = dict[str, np.ndarray[Any, Any]]
@@ -102,3 +104,28 @@ def shop() -> Shop:
     weights = initial_weights(features, np.ones(30), np.random.default_rng(0))
     weights["sharpness"][:] = 1.0
     return Shop(features, weights)
+
+
+@pytest.fixture
+def ring_of(shop: Any, tmp_path: Path) -> Callable[[str], Ring]:
+    def make(name: str) -> Ring:
+        ring = Ring(tmp_path / name, shop)
+        ring.begin(
+            [
+                Product(
+                    product_id=f"p{row}",
+                    title=f"thing {row % 5}",
+                    category=f"c{row % 3}",
+                    price_cents=100 + row,
+                )
+                for row in range(shop.size)
+            ]
+        )
+        return ring
+
+    return make
+
+
+@pytest.fixture
+def ring(ring_of: Callable[[str], Ring]) -> Ring:
+    return ring_of("ring")
