@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Final
+from urllib.parse import unquote_to_bytes
 
 import msgspec
 import structlog
@@ -255,6 +256,11 @@ def _add_operator_routes(app: FastAPI, on: Dependencies) -> None:
 
 
 def _identifier(request: Request, name: str) -> str:
+    try:
+        # What is not UTF-8 has become another id by now.
+        unquote_to_bytes(request.scope.get("raw_path", b"")).decode()
+    except UnicodeDecodeError as fault:
+        raise RequestNotValid(f"{name}: not UTF-8") from fault
     try:
         found: str = msgspec.convert(request.path_params[name], Identifier)
     except msgspec.ValidationError as fault:

@@ -1,5 +1,6 @@
 """Routes that decode and answer bytes themselves, and the measuring of every request."""
 
+import re
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
@@ -46,6 +47,9 @@ class ByteRoute(APIRoute):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
         super().__init__(*args, **kwargs)
+        # The framework's `$` lets a line break follow: /metrics%0A would be /metrics to this app
+        # and another path to the proxy that keeps it inside.
+        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
         self.app = _answering(cast(Handler, self.endpoint))
 
     def get_route_handler(self) -> Handler:

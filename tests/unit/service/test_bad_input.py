@@ -176,10 +176,20 @@ def test_unknown_paths_and_methods_are_problems_too(shop):
 
 
 @pytest.mark.parametrize(
-    "path", ["/users/", "/users/" + "u" * 129, "/users/a\x00b", "/users/a\nb", "/products/a\n"]
-)
+    "path",
+    [
+        "/users/", "/users/" + "u" * 129, "/users/a\x00b", "/users/a\nb", "/products/a\n",
+        "/users/%FF", "/users/a%ED%A0%80", "/products/%C3",
+    ],
+)  # fmt: skip
 def test_an_id_that_is_none_is_refused(shop, path):
     refused(shop.send("DELETE", path), 422)
+
+
+@pytest.mark.parametrize("path", ["/metrics\n", "/recommend\n", "/livez\n", "/docs\n"])
+def test_a_path_with_a_line_break_behind_it_is_another_path(shop, path):
+    assert shop.send("GET", path.strip()).status != 404
+    refused(shop.send("GET", path), 404)
 
 
 def test_a_caller_who_hangs_up_takes_nothing_and_breaks_nothing(shop, call):
