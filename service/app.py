@@ -231,7 +231,7 @@ def _add_operator_routes(app: FastAPI, on: Dependencies) -> None:
         put.update(product.product_id for product in products)
         return _accepted(documents.Taken(accepted=len(messages)))
 
-    @app.delete("/products/{product_id:rest}", **documents.DELETE_PRODUCT)
+    @app.delete("/products/{product_id:path}", **documents.DELETE_PRODUCT)
     async def delete_product(request: Request) -> Response:
         on.api_keys.require(request, keys.OPERATE, now_ms=on.clock())
         product_id = _identifier(request, "product_id")
@@ -241,7 +241,7 @@ def _add_operator_routes(app: FastAPI, on: Dependencies) -> None:
         await _durable(on, "products", [Message(product_id.encode(), encode(removed))])
         return _accepted(documents.Taken(accepted=1))
 
-    @app.delete("/users/{user_id:rest}", **documents.DELETE_USER)
+    @app.delete("/users/{user_id:path}", **documents.DELETE_USER)
     async def delete_user(request: Request) -> Response:
         on.api_keys.require(request, keys.OPERATE, now_ms=on.clock())
         key = identity.user_key(on.secret, _identifier(request, "user_id"))

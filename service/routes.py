@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, cast
 
 from fastapi.routing import APIRoute
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,21 +16,6 @@ from service.request_id import request_id
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 _JSON_TYPE: Final = (b"content-type", b"application/json")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
-
-
-class _Rest(Convertor[str]):
-    """All that follows in a path; starlette's own `path` ends at a line break."""
-
-    regex = "(?s:.*)"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("rest", _Rest())
 
 
 class ByteRoute(APIRoute):
@@ -47,9 +31,10 @@ class ByteRoute(APIRoute):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
         super().__init__(*args, **kwargs)
-        # The framework's `$` lets a line break follow: /metrics%0A would be /metrics to this app
-        # and another path to the proxy that keeps it inside.
-        self.path_regex = re.compile(self.path_regex.pattern.removesuffix("$") + r"\Z")
+        # The framework's `$` lets a line break follow and its `path` ends at one: /metrics%0A would
+        # be /metrics to this app and another path to the proxy that keeps it inside.
+        whole = self.path_regex.pattern.removesuffix("$") + r"\Z"
+        self.path_regex = re.compile(whole, re.DOTALL)
         self.app = _answering(cast(Handler, self.endpoint))
 
     def get_route_handler(self) -> Handler:
