@@ -103,6 +103,8 @@ def is_ready(url: str) -> bool:
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is not None:  # it ended by itself, and its processes with it
+        return
     everybody = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal.SIGINT)
     try:

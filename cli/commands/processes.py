@@ -218,7 +218,7 @@ def _end_by_sigterm() -> None:
 
 
 def _begin(process: str, settings: Settings, parent_pid: int | None) -> None:
-    """Refuse to be reached from elsewhere without keys; logs, priority and supervisor are minded."""
+    """Refuse to be reached from elsewhere without keys; mind logs, priority and supervisor."""
     wiring.require_loopback_or_keys(settings)
     configure_logs(settings.log_level, process=process)
     if parent_pid is not None:
