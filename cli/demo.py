@@ -198,11 +198,12 @@ class Demo:
 
     def _welcome(self) -> None:
         console = self._url(self.settings.console_port)
+        ends = f"after {self.options.banners:,} banners" if self.options.banners else "with Ctrl-C"
         self.output.say(
             f"service    {self._url(self.settings.port)}/docs\n"
             f"learning   {console}/\nstorefront {console}/storefront\n"
             f"logs       {self.settings.data_dir / 'logs'}\n"
-            + ("" if self.options.banners else "Ctrl-C ends the demo")
+            f"the demo ends {ends}, and the pages with it"
         )
         if not self.options.headless and self.output.people.is_terminal:
             webbrowser.open(console)

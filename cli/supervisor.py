@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 4.0
 _AUTOGROUP_TRIES = 10
 _AUTOGROUP_SECONDS = 0.13
+_STARTS_IN_VAIN = 5
 CALM_SECONDS = 30.0
 """A child that lived so long is restarted with the first delay again."""
 
@@ -33,6 +34,7 @@ class Child:
         logs: where its output goes; None: where the parent's does.
         inherited: file descriptors of the parent that it gets.
         starts: how often it was started.
+        in_vain: how often in a row it died before it had lived `CALM_SECONDS`.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Child:
     inherited: Sequence[int] = ()
     process: subprocess.Popen[bytes] | None = None
     starts: int = 0
+    in_vain: int = 0
     delay_seconds: float = FIRST_DELAY_SECONDS
     started_at: float = 0.0
     due_at: float = 0.0
@@ -75,7 +78,8 @@ def after_exit(child: Child, now: float) -> float:
         3.0
     """
     if now - child.started_at >= CALM_SECONDS:
-        child.delay_seconds = FIRST_DELAY_SECONDS
+        child.delay_seconds, child.in_vain = FIRST_DELAY_SECONDS, 0
+    child.in_vain += 1
     due = now + child.delay_seconds
     child.delay_seconds = min(child.delay_seconds * 2, LONGEST_DELAY_SECONDS)
     return due
@@ -90,11 +94,13 @@ class Supervisor:
         stop: ends `run` when it is set.
         grace_seconds: a child that was asked to end has so long; one that supervises others needs
             longer than it grants them.
+        on_ending: told when children are asked to end, which may take them the grace time.
     """
 
     children: Sequence[Child]
     stop: threading.Event = field(default_factory=threading.Event)
     grace_seconds: float = 30.0
+    on_ending: Callable[[], None] = lambda: None
 
     def step(self, now: float) -> None:
         """Look at every child once; start what is due."""
@@ -106,6 +112,15 @@ class Supervisor:
                 child.process = None
                 child.due_at = after_exit(child, now)
                 log.warning("child_died", child=child.name, status=status, starts=child.starts)
+                if child.in_vain % _STARTS_IN_VAIN == 0:
+                    log.error(
+                        "child_does_not_stay_up",
+                        child=child.name,
+                        died_in_a_row=child.in_vain,
+                        hint=f"what it says is in {child.logs or 'its lines above'}; it is tried "
+                        f"again every {LONGEST_DELAY_SECONDS:g} s; `quintet doctor` looks at what "
+                        "it stands on",
+                    )
 
     def run(self) -> None:
         """Supervise until `stop` is set, then end every child."""
@@ -114,6 +129,7 @@ class Supervisor:
                 self.step(time.monotonic())
                 self.stop.wait(0.1)
         finally:
+            self.on_ending()
             self.end()
 
     def end(self) -> None:

@@ -67,6 +67,7 @@ class EventShown(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         named: it names the recommendation; False: an order of the same shopper, afterwards, that
             holds a product of the banner.
+        copies: how often the log holds it; it counts once.
     """
 
     type: str
@@ -75,6 +76,7 @@ class EventShown(msgspec.Struct, frozen=True, kw_only=True):
     occurred_at_ms: int
     named: bool
     products: Sequence[ProductShown]
+    copies: int = 1
     order_id: str | None = None
     source: str | None = None
     value: float | None = None
@@ -182,7 +184,7 @@ def explanation(
         catalogue_version=drawn.catalogue_version,
         context=_context(drawn, names),
         banner=[_position(drawn, place, points, names) for place in range(len(drawn.product_ids))],
-        events=[_event(record, event, names) for record, event in found],
+        events=_events(found, names),
         revisions=revisions,
         reward=math.fsum(points) if points is not None else None,
     )
@@ -221,6 +223,17 @@ def _context(drawn: Recommended, names: Names) -> ContextShown:
         ],
         candidates=len(candidates.unpack(drawn.candidates)),
     )
+
+
+def _events(found: Sequence[tuple[Record, Event]], names: Names) -> Sequence[EventShown]:
+    """Return each event once, where it came first; an id used for something else is another."""
+    shown: dict[tuple[object, ...], EventShown] = {}
+    for record, event in found:
+        one = _event(record, event, names)
+        said = (one.event_id, one.type, one.source, one.order_id, one.value, *one.products)
+        copies = shown[said].copies if said in shown else 0
+        shown[said] = msgspec.structs.replace(shown.get(said, one), copies=copies + 1)
+    return list(shown.values())
 
 
 def _event(record: Record, event: Event, names: Names) -> EventShown:

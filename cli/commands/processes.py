@@ -1,15 +1,17 @@
 """`quintet serve`, `aggregate`, `train`, `console`: one process of the ring each."""
 
+import errno
 import os
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import structlog
 import typer
@@ -31,6 +33,7 @@ ParentPid = Annotated[int | None, typer.Option(hidden=True)]
 NICENESS = {"aggregate": 4, "train": 15, "console": 15}
 """On one machine shoppers who wait come first, then what they earned, then what that teaches."""
 RETENTION_EVERY_SECONDS = 3_600.0
+PREDECESSOR_SECONDS = 10.0
 WORKERS_GRACE_SECONDS = 20.0
 """A worker lets slow clients finish, as long as uvicorn does, then logs what it has answered."""
 
@@ -48,7 +51,7 @@ def serve(
     """
     _begin("serve", settings, parent_pid)
     if settings.workers > 1 and worker is None:
-        _serve_workers(settings)
+        _serve_workers(settings, parent_pid)
         return
     _end_by_sigterm()
     from prometheus_client import CollectorRegistry
@@ -59,7 +62,7 @@ def serve(
     from service import wiring as service_wiring
 
     listener = (
-        _listener(lambda: server.listening(settings.host, settings.port))
+        _listener(settings, settings.port, parent_pid)
         if listener_fd is None
         else socket.socket(fileno=listener_fd)
     )
@@ -92,15 +95,13 @@ def serve(
         events.close()
 
 
-def _serve_workers(settings: Settings) -> None:
+def _serve_workers(settings: Settings, parent_pid: int | None = None) -> None:
     """Keep several serving processes on one port and one queue.
 
     The queue is this process's: a caller who comes while a worker ends or begins is another's.
     """
-    from service import server
-
     os.environ.update(settings.as_environment())
-    listener = _listener(lambda: server.listening(settings.host, settings.port))
+    listener = _listener(settings, settings.port, parent_pid)
     own = ["--parent-pid", str(os.getpid()), "--listener-fd", str(listener.fileno())]
     with (
         listener,
@@ -202,7 +203,7 @@ def console(settings: Settings, parent_pid: ParentPid = None) -> None:
 
     _begin("console", settings, parent_pid)
     _end_by_sigterm()
-    listener = _listener(lambda: server.listening(settings.host, settings.console_port))
+    listener = _listener(settings, settings.console_port, parent_pid)
     with wiring.opened_log(settings, member="console", may_be_away=True) as events:
         app = console_app(settings, events)
         with _at_port(settings, "console", listener.getsockname()[1]):
@@ -234,11 +235,20 @@ def _stop_event() -> threading.Event:
     return stop
 
 
-def _listener(listen: Callable[[], Any]) -> Any:  # noqa: ANN401 - a socket of a room above imports
-    try:
-        return listen()
-    except OSError as problem:
-        raise CommandFailed(f"cannot listen: {problem}; choose another port or host") from None
+def _listener(settings: Settings, port: int, parent_pid: int | None) -> socket.socket:
+    """Listen on a port; where a supervisor restarts this process, its predecessor may still end."""
+    from service import server
+
+    deadline = time.monotonic() + (0.0 if parent_pid is None else PREDECESSOR_SECONDS)
+    while True:
+        try:
+            return server.listening(settings.host, port)
+        except OSError as problem:
+            if problem.errno != errno.EADDRINUSE or time.monotonic() >= deadline:
+                raise CommandFailed(
+                    f"cannot listen: {problem}; choose another port or host"
+                ) from None
+        time.sleep(0.1)
 
 
 @contextmanager
@@ -258,7 +268,10 @@ def _exposed(settings: Settings, process: str, metrics: "CollectorRegistry") -> 
 
 @contextmanager
 def _beside(worker: Path, metrics: "CollectorRegistry") -> Iterator[None]:
-    """Serve the metrics of one of several workers to the others, on a loopback port."""
+    """Serve the metrics of one of several workers to the others, on a loopback port.
+
+    The last one to end takes their folder along: whoever made it may have been killed.
+    """
     from prometheus_client import start_http_server
 
     server, _ = start_http_server(0, "127.0.0.1", metrics)
@@ -268,6 +281,8 @@ def _beside(worker: Path, metrics: "CollectorRegistry") -> Iterator[None]:
     finally:
         server.shutdown()
         server.server_close()
+        with suppress(OSError):
+            worker.parent.rmdir()
 
 
 def _at_port(settings: Settings, process: str, port: int) -> AbstractContextManager[None]:

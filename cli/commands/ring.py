@@ -60,20 +60,23 @@ def run(
     wiring.require_loopback_or_keys(settings)
     if wiring.open_registry(settings).live() is None:
         raise BadUsage("there is no policy yet: run `quintet import` and `quintet pretrain` first")
-    for port in (settings.port, settings.console_port):
-        wiring.require_free(settings.host, port)
-    if settings.metrics_port:
-        output.say(
-            "QUINTET_METRICS_PORT is not used here: aggregator and trainer show their metrics at "
-            f"free ports, see {settings.data_dir / 'processes'}"
-        )
-    supervisor = Supervisor(children(settings))
-    stop_on_signals(supervisor.stop)
-    output.say(
-        f"service {wiring.url(settings.host, settings.port)} (docs at /docs), "
-        f"console {wiring.url(settings.host, settings.console_port)}; Ctrl-C ends"
-    )
     with exclusive(settings.data_dir / "run.lock", what="`quintet run` or demo"):
+        for port in (settings.port, settings.console_port):
+            wiring.require_free(settings.host, port)
+        if settings.metrics_port:
+            output.say(
+                "QUINTET_METRICS_PORT is not used here: aggregator and trainer show their metrics "
+                f"at free ports, see {settings.data_dir / 'processes'}"
+            )
+        supervisor = Supervisor(
+            children(settings),
+            on_ending=lambda: output.say("ending: answers and commits under way are finished"),
+        )
+        stop_on_signals(supervisor.stop)
+        output.say(
+            f"service {wiring.url(settings.host, settings.port)} (docs at /docs), "
+            f"console {wiring.url(settings.host, settings.console_port)}; Ctrl-C ends"
+        )
         supervisor.run()
     output.say("ended")
 

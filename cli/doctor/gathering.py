@@ -34,6 +34,7 @@ from streams.errors import LogError
 from streams.port import Log
 from streams.topics import EVENTS, TOPICS
 
+_METRICS: Final = {"serve": "service_", "console": "console_"}
 _IMPORTS: Final = """
 import importlib, json, sys
 said = {}
@@ -203,22 +204,31 @@ def registry_facts(settings: Settings) -> RegistryFacts:
 def processes(settings: Settings) -> list[ProcessFacts]:
     """Return which processes of the ring are up here, and whether they answer."""
     found = []
-    for name, port, metric in (
-        ("serve", settings.port, "service_"),
-        ("console", settings.console_port, "console_"),
-    ):
-        up = answers.is_ours(wiring.url(settings.host, port), metric)
+    for name, port in (("serve", settings.port), ("console", settings.console_port)):
+        up = answers_here(settings, name)
         problem = answers.not_ready(wiring.url(settings.host, port)) if up else ""
         found.append(ProcessFacts(name, up=up, answers=up, problem=problem))
-    for name in ("aggregate", "train"):
-        told = of_kind(settings.data_dir, name)
+    for kind in ("aggregate", "train"):
+        told = of_kind(settings.data_dir, kind)
         for one in [each for each in told if each.is_alive] or told[:1]:
             up = one.is_alive
             answering = up and bool(answers.metrics(one.url))
-            found.append(ProcessFacts(name, up=up, answers=answering, pid=one.pid))
+            found.append(ProcessFacts(kind, up=up, answers=answering, pid=one.pid))
         if not told:
-            found.append(ProcessFacts(name, up=False, answers=False))
+            found.append(ProcessFacts(kind, up=False, answers=False))
     return found
+
+
+def answers_here(settings: Settings, process: str) -> bool:
+    """Return whether a process answers at its port, and is of this data directory.
+
+    One of another machine that shares the directory may be the one that answers.
+    """
+    ports = {"serve": settings.port, "console": settings.console_port}
+    described = described_in(settings.data_dir / "processes").values()
+    return any(
+        one.labels.get("job") == process and (one.elsewhere or one.is_alive) for one in described
+    ) and answers.is_ours(wiring.url(settings.host, ports[process]), _METRICS[process])
 
 
 def elsewhere(settings: Settings) -> list[str]:
@@ -230,16 +240,16 @@ def elsewhere(settings: Settings) -> list[str]:
 def ports(settings: Settings) -> list[Port]:
     """Return who listens on the service's and the console's port."""
     found = []
-    for setting, number, metric in (
-        ("--port", settings.port, "service_"),
-        ("--console-port", settings.console_port, "console_"),
+    for setting, number, name in (
+        ("--port", settings.port, "serve"),
+        ("--console-port", settings.console_port, "console"),
     ):
         refused = ""
         try:
             wiring.require_free(settings.host, number)
         except BadUsage as problem:
             refused = str(problem).partition(": choose")[0]
-        ours = bool(refused) and answers.is_ours(wiring.url(settings.host, number), metric)
+        ours = bool(refused) and answers_here(settings, name)
         found.append(Port(setting, number, ours=ours, refused=refused))
     return found
 

@@ -163,7 +163,7 @@ class Port:
     Attributes:
         setting: that names it.
         number: the port.
-        ours: Quintet's own process answers there.
+        ours: a process of this data directory answers there.
         refused: why it cannot be listened on; empty: it is free.
     """
 

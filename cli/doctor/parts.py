@@ -212,6 +212,7 @@ def _judge_here(processes: Sequence[ProcessFacts], *, alone: bool) -> list[Findi
                 fail(
                     "processes",
                     f"{process.name} is not up: {_MEANING[process.name]}",
+                    "look again in ten seconds if the ring has only begun; else "
                     f"`quintet {process.name}`, or `quintet run` for all",
                 )
             )

@@ -7,7 +7,7 @@ from typing import Final
 
 from cli import wiring
 from cli.doctor import answers
-from cli.doctor.gathering import existing_log, existing_registry
+from cli.doctor.gathering import answers_here, existing_log, existing_registry
 from cli.doctor.turning import GRACE_MS, RingFacts
 from cli.process_file import of_kind
 from cli.settings import Settings
@@ -61,9 +61,13 @@ def ring_facts(settings: Settings, now_ms: int) -> RingFacts | None:
             rejected=_refusal(rejected, served, live_version),
             refused=_metric(settings, "train", "train_health_refused") == 1,
             lag=_whole(_metric(settings, "aggregate", "aggregate_lag_records")),
-            counts=answers.audited(wiring.url(settings.host, settings.console_port)),
+            counts=(
+                answers.audited(wiring.url(settings.host, settings.console_port))
+                if answers_here(settings, "console")
+                else None
+            ),
             letters=_letters(log),
-            serving=answers.is_ours(wiring.url(settings.host, settings.port), "service_"),
+            serving=answers_here(settings, "serve"),
         )
 
 

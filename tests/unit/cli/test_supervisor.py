@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from cli import process_file, supervisor
 from cli.commands import processes
@@ -39,6 +40,23 @@ def test_what_dies_is_started_again_when_it_is_due(tmp_path: Path):
     assert waiting is None
     assert child.starts == 2
     assert "No such command" in (tmp_path / "logs" / "broken.log").read_text()
+
+
+def test_what_dies_again_and_again_is_told_with_where_to_look(tmp_path: Path):
+    child = Child("broken", ["no-such-command"], logs=tmp_path / "broken.log")
+    parent = Supervisor([child])
+
+    with structlog.testing.capture_logs() as said:
+        for life in range(6):
+            child.due_at = 0.0
+            parent.step(float(life))
+            assert child.process is not None
+            child.process.wait()
+            parent.step(float(life))
+
+    told = [line for line in said if line["event"] == "child_does_not_stay_up"]
+    assert [line["died_in_a_row"] for line in told] == [5]
+    assert str(tmp_path / "broken.log") in told[0]["hint"]
 
 
 def test_ending_ends_every_child():

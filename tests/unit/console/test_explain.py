@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from cli.explaining import explained_text
 from console.errors import RecommendationNotFound
 from console.explain import Explainer
 from console.explanation import learned_by
@@ -108,6 +109,28 @@ def test_an_order_without_a_name_is_shown_when_it_holds_a_product_of_the_banner(
         ("recommended", True),
         ("purchase", False),
     ]
+
+
+def test_an_event_sent_again_is_shown_once_and_another_with_its_id_is_not_hidden(
+    build: Any, clock: Any, append: Append, explainer: Explainer
+) -> None:
+    name = build.id()
+    append("events", build.recommended(name))
+    first_ms = clock()
+    append("events", click(name, first_ms))
+    clock.pass_seconds(2)
+    append("events", click(name, clock()), click(name, clock()))
+    append("events", msgspec.structs.replace(click(name, clock()), product_id="p0"))
+
+    life = explainer.explain(name)
+
+    assert [(event.type, event.copies, event.occurred_at_ms) for event in life.events[1:]] == [
+        ("click", 3, first_ms),
+        ("click", 1, clock()),
+    ]
+    text = explained_text(life)
+    assert text.count("  click  ") == 2
+    assert text.count("(sent 3 times, counts once)") == 1
 
 
 def test_a_banner_that_is_never_trained_has_no_version_that_learned_from_it(
