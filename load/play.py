@@ -111,23 +111,24 @@ def flood(folder: Path, scale: Scale) -> Flooded:
 
     with serving("load.server", [str(folder)], folder, "server", cores.server) as (server, ports):
         flooded_by(None, _CAPACITY_CONNECTIONS)  # warm
-        busy = [flooded_by(None, _CAPACITY_CONNECTIONS)]
-        before = busy[0][0].per_second("good")
-        half, _ = flooded_by(before / 2, _FLOOD_CONNECTIONS)
+        before = flooded_by(None, _CAPACITY_CONNECTIONS)
+        half, _ = flooded_by(before[0].per_second("good") / 2, _FLOOD_CONNECTIONS)
         floods = []
-        for times in scale.flood_times:
-            played, spent = flooded_by(times * before, _FLOOD_CONNECTIONS)
-            after, _ = flooded_by(before / 2, _FLOOD_CONNECTIONS)
-            floods.append(Flood(times, played, spent, after))
-        busy.append(flooded_by(None, _CAPACITY_CONNECTIONS))
+        for times in scale.flood_times * scale.flood_rounds:
+            capacity = before[0].per_second("good")
+            played, spent = flooded_by(times * capacity, _FLOOD_CONNECTIONS)
+            calm, _ = flooded_by(capacity / 2, _FLOOD_CONNECTIONS)
+            after = flooded_by(None, _CAPACITY_CONNECTIONS)
+            floods.append(Flood(times, played, spent, calm, *_capacity(before, after)))
+            before = after
+    return Flooded(products=products, half=half, floods=floods)
+
+
+def _capacity(*busy: tuple[Played, float]) -> tuple[float, float]:
+    """Return answers a second, and the microseconds that each costs, of a server kept busy."""
     answers = sum(played.total("good") for played, _ in busy)
-    return Flooded(
-        products=products,
-        capacity=sum(played.per_second("good") for played, _ in busy) / len(busy),
-        cpu_us=1e6 * sum(spent for _, spent in busy) / max(answers, 1),
-        half=half,
-        floods=floods,
-    )
+    a_second = sum(played.per_second("good") for played, _ in busy) / len(busy)
+    return a_second, 1e6 * sum(spent for _, spent in busy) / max(answers, 1)
 
 
 def watch_goals(watch: Watch, *, soak: bool) -> list[Goal]:
@@ -181,7 +182,10 @@ def main(
             people.print(f"flood: {scale.flood_products:,} products", highlight=False)
             flooded = flood(folder / "flood", scale)
             found += flood_goals(flooded)
-            curves += [(f"flood x{one.times}", one.played) for one in flooded.floods]
+            curves += [
+                (f"{one.name}, round {number // len(scale.flood_times) + 1}", one.played)
+                for number, one in enumerate(flooded.floods)
+            ]
     except LoadError as problem:
         people.print(f"load: {problem}")
         raise typer.Exit(2) from None

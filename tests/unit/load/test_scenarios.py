@@ -1,5 +1,9 @@
 """What must hold of a scenario is missed where it does not hold, and the page says so."""
 
+from dataclasses import replace
+
+import pytest
+
 from load.crowd import Kept
 from load.goals import Goal
 from load.page import write_page
@@ -77,30 +81,59 @@ def test_slow_senders_must_be_told_each_time():
     assert any("at once" in goal.name and goal.measured == 510.0 for goal in found[0])
 
 
-def test_a_flood_must_leave_four_fifths_of_the_capacity():
-    calm = played(*seconds(4))
-    flood = [
-        Flood(2, played(*seconds(4, good=90, shed=110)), 4.0, calm),
-        Flood(4, played(*seconds(4, good=79, shed=321)), 4.0, calm),
-    ]
+def flooded(*floods: Flood) -> Flooded:
+    return Flooded(products=10, half=played(*seconds(4)), floods=floods)
 
-    assert missed(flood_goals(Flooded(10, 100.0, 9_000.0, calm, flood))) == [
-        "flood x4: good answers over capacity"
+
+def flood(times: int, good: int, capacity: float = 100.0) -> Flood:
+    went = played(*seconds(4, good=good, shed=times * 100 - good))
+    return Flood(times, went, 4.0, played(*seconds(4)), capacity, 9_000.0)
+
+
+def test_a_flood_must_leave_four_fifths_of_the_capacity():
+    found = flood_goals(flooded(flood(2, 90), flood(4, 79)))
+
+    assert missed(found) == ["flood x4: good answers over capacity"]
+
+
+def test_each_round_is_held_against_the_capacity_around_it_and_the_middle_one_counts():
+    slow, fast, poor = flood(2, 45, capacity=50.0), flood(2, 180, capacity=200.0), flood(2, 60)
+
+    one_poor = flood_goals(flooded(slow, poor, fast))
+    two_poor = flood_goals(flooded(slow, poor, poor))
+
+    assert missed(one_poor) == []
+    assert {goal.name: goal.measured for goal in one_poor}[
+        "flood x2: the same in the worst round of 3"
+    ] == pytest.approx(0.6)
+    assert missed(two_poor) == ["flood x2: good answers over capacity"]
+
+
+def test_what_is_lost_in_any_round_counts():
+    wrong = replace(flood(2, 90), played=played(*seconds(4, good=90, shed=100, wrong=10)))
+    restless = replace(flood(2, 90), after=played(*seconds(4, good=90, shed=10)))
+
+    assert missed(flood_goals(flooded(flood(2, 90), wrong, flood(2, 90)))) == [
+        "flood x2: share neither answered nor refused in time"
+    ]
+    assert missed(flood_goals(flooded(flood(2, 90), restless, flood(2, 90)))) == [
+        "flood x2: seconds until it is calm again"
     ]
 
 
 def test_a_flood_that_its_client_could_not_send_is_not_judged_but_one_must_be():
-    calm = played(*seconds(4))
-    late = Flood(4, Played(seconds(4, good=0, wrong=400), 0.0, 0.0, 900.0, 1.0, 5.0), 4.0, calm)
-    sent = Flood(2, played(*seconds(4, good=90, shed=110)), 4.0, calm)
+    unsent = Played(seconds(4, good=0, wrong=400), 0.0, 0.0, 900.0, 1.0, 5.0)
+    late = replace(flood(4, 0), played=unsent)
 
-    some, none = (
-        flood_goals(Flooded(10, 100.0, 9_000.0, calm, floods)) for floods in ([sent, late], [late])
+    some, none, once = (
+        flood_goals(flooded(*floods))
+        for floods in ([flood(2, 90), late], [late, late], [late, flood(4, 90)])
     )
 
     assert missed(some) == []
     assert any("not judged" in goal.name and goal.measured == 900.0 for goal in some)
     assert missed(none) == ["floods that could be judged"]
+    assert missed(once) == []
 
 
 def test_whole_and_smoke_play_the_same_scenarios():
