@@ -95,9 +95,9 @@ class Demo:
             CommandFailed: the ring did not come up, or shoppers could not be sent.
         """
         wiring.require_loopback_or_keys(self.settings)
-        for port in (self.settings.port, self.settings.console_port):
-            wiring.require_free(self.settings.host, port)
         with exclusive(self.settings.data_dir / "run.lock", what="`quintet run` or demo"):
+            for port in (self.settings.port, self.settings.console_port):
+                wiring.require_free(self.settings.host, port)
             return self._run()
 
     def _run(self) -> tuple[dict[str, Any], Table]:

@@ -24,7 +24,7 @@ def explained_text(found: Explanation) -> str:
     lines += [
         f"  {_time(event.appended_at_ms)}  {event.type}  "
         + ", ".join(product.title or str(product.product_id) for product in event.products)
-        + (f" (sent {event.copies} times, counts once)" if event.copies > 1 else "")
+        + (f" (in the log {event.copies} times)" if event.copies > 1 else "")
         for event in found.events
     ]
     lines += [

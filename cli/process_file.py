@@ -36,6 +36,11 @@ class ProcessFile(msgspec.Struct, frozen=True):
         return f"http://{self.targets[0]}"
 
     @property
+    def port(self) -> int:
+        """Of its metrics."""
+        return int(self.targets[0].rpartition(":")[2])
+
+    @property
     def pid(self) -> int:
         """The process."""
         return int(self.labels[_PID])

@@ -19,7 +19,8 @@ FIRST_DELAY_SECONDS = 0.2
 LONGEST_DELAY_SECONDS = 4.0
 _AUTOGROUP_TRIES = 10
 _AUTOGROUP_SECONDS = 0.13
-_STARTS_IN_VAIN = 5
+_TOLD_EVERY = 5
+"""After so many deaths in a row it is said that a child does not stay up."""
 CALM_SECONDS = 30.0
 """A child that lived so long is restarted with the first delay again."""
 
@@ -79,7 +80,8 @@ def after_exit(child: Child, now: float) -> float:
     """
     if now - child.started_at >= CALM_SECONDS:
         child.delay_seconds, child.in_vain = FIRST_DELAY_SECONDS, 0
-    child.in_vain += 1
+    else:
+        child.in_vain += 1
     due = now + child.delay_seconds
     child.delay_seconds = min(child.delay_seconds * 2, LONGEST_DELAY_SECONDS)
     return due
@@ -112,14 +114,13 @@ class Supervisor:
                 child.process = None
                 child.due_at = after_exit(child, now)
                 log.warning("child_died", child=child.name, status=status, starts=child.starts)
-                if child.in_vain % _STARTS_IN_VAIN == 0:
+                if child.in_vain and child.in_vain % _TOLD_EVERY == 0:
                     log.error(
                         "child_does_not_stay_up",
                         child=child.name,
                         died_in_a_row=child.in_vain,
-                        hint=f"what it says is in {child.logs or 'its lines above'}; it is tried "
-                        f"again every {LONGEST_DELAY_SECONDS:g} s; `quintet doctor` looks at what "
-                        "it stands on",
+                        hint=f"what it says is in {child.logs or 'its lines above'}; it is started "
+                        "again and again; `quintet doctor` looks at what it stands on",
                     )
 
     def run(self) -> None:
@@ -129,8 +130,10 @@ class Supervisor:
                 self.step(time.monotonic())
                 self.stop.wait(0.1)
         finally:
-            self.on_ending()
-            self.end()
+            try:
+                self.on_ending()
+            finally:
+                self.end()
 
     def end(self) -> None:
         """Ask every child to end, then make it: SIGTERM, and SIGKILL after the grace time."""

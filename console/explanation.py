@@ -67,7 +67,7 @@ class EventShown(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         named: it names the recommendation; False: an order of the same shopper, afterwards, that
             holds a product of the banner.
-        copies: how often the log holds it; it counts once.
+        copies: how often the log holds it; it counts once, if at all.
     """
 
     type: str
@@ -227,13 +227,23 @@ def _context(drawn: Recommended, names: Names) -> ContextShown:
 
 def _events(found: Sequence[tuple[Record, Event]], names: Names) -> Sequence[EventShown]:
     """Return each event once, where it came first; an id used for something else is another."""
-    shown: dict[tuple[object, ...], EventShown] = {}
+    shown: dict[bytes, EventShown] = {}
     for record, event in found:
         one = _event(record, event, names)
-        said = (one.event_id, one.type, one.source, one.order_id, one.value, *one.products)
-        copies = shown[said].copies if said in shown else 0
-        shown[said] = msgspec.structs.replace(shown.get(said, one), copies=copies + 1)
+        said = _said(event)
+        known = shown.get(said)
+        shown[said] = (
+            one if known is None else msgspec.structs.replace(known, copies=known.copies + 1)
+        )
     return list(shown.values())
+
+
+def _said(event: Event) -> bytes:
+    """Return what a client said: intake stamps the rest anew when it is delivered again."""
+    stamped = {"occurred_at_ms": 0}
+    if isinstance(event, Reported):
+        stamped["received_at_ms"] = 0
+    return msgspec.json.encode(msgspec.structs.replace(event, **stamped))
 
 
 def _event(record: Record, event: Event, names: Names) -> EventShown:

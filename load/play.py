@@ -119,16 +119,16 @@ def flood(folder: Path, scale: Scale) -> Flooded:
             played, spent = flooded_by(times * capacity, _FLOOD_CONNECTIONS)
             calm, _ = flooded_by(capacity / 2, _FLOOD_CONNECTIONS)
             after = flooded_by(None, _CAPACITY_CONNECTIONS)
-            floods.append(Flood(times, played, spent, calm, *_capacity(before, after)))
+            later, cpu_us = after[0].per_second("good"), _cpu_us(before, after)
+            floods.append(Flood(times, played, spent, calm, capacity, later, cpu_us))
             before = after
     return Flooded(products=products, half=half, floods=floods)
 
 
-def _capacity(*busy: tuple[Played, float]) -> tuple[float, float]:
-    """Return answers a second, and the microseconds that each costs, of a server kept busy."""
+def _cpu_us(*busy: tuple[Played, float]) -> float:
+    """Return the microseconds that an answer costs a server that is kept busy."""
     answers = sum(played.total("good") for played, _ in busy)
-    a_second = sum(played.per_second("good") for played, _ in busy) / len(busy)
-    return a_second, 1e6 * sum(spent for _, spent in busy) / max(answers, 1)
+    return 1e6 * sum(spent for _, spent in busy) / max(answers, 1)
 
 
 def watch_goals(watch: Watch, *, soak: bool) -> list[Goal]:

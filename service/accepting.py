@@ -23,8 +23,14 @@ _PAUSE_SECONDS: Final = 0.2
 """While there are as many as may be."""
 _OTHER_FILES: Final = 256
 """Kept free for everything else that the process opens: the log, histories, snapshots."""
-_ARRIVING_SECONDS: Final = 0.25
-"""A connection that was taken just before the end has so long to send its request."""
+_ARRIVING_SECONDS: Final = 1.0
+"""Before the end, connections that are open have so long to send one more request: its answer says
+that it is the last one, so that clients let go of a connection before it is closed."""
+_LOOK_SECONDS: Final = 0.05
+
+_READING_TURNS: Final = 2
+"""Then what came while this process stood still, its time already over, is read: the loop looks at
+its clock before it looks at its sockets."""
 
 
 class Acceptor:
@@ -132,8 +138,16 @@ class Server(uvicorn.Server):
             self.servers = acceptors  # type: ignore[assignment]
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take nobody more, wait a moment for requests under way, then end as uvicorn does."""
+        """Take nobody more, let who is connected ask once more, then end as uvicorn does."""
         for server in self.servers:
             server.close()
-        await asyncio.sleep(_ARRIVING_SECONDS)
+        self.server_state.default_headers.append((b"connection", b"close"))
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + _ARRIVING_SECONDS
+        for server in self.servers:
+            await server.wait_closed()
+        while self.server_state.connections and loop.time() < ends:  # noqa: ASYNC110 - no event
+            await asyncio.sleep(_LOOK_SECONDS)
+        for _ in range(_READING_TURNS):
+            await asyncio.sleep(0)
         await super().shutdown(sockets)

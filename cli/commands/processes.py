@@ -34,6 +34,7 @@ NICENESS = {"aggregate": 4, "train": 15, "console": 15}
 """On one machine shoppers who wait come first, then what they earned, then what that teaches."""
 RETENTION_EVERY_SECONDS = 3_600.0
 PREDECESSOR_SECONDS = 10.0
+"""Workers whose supervisor was killed keep its port until they have ended."""
 WORKERS_GRACE_SECONDS = 20.0
 """A worker lets slow clients finish, as long as uvicorn does, then logs what it has answered."""
 
@@ -82,7 +83,11 @@ def serve(
         exposition=None if worker is None else WorkersExposition(worker, metrics),
     )
     port = listener.getsockname()[1]
-    shown = _at_port(settings, "serve", port) if worker is None else _beside(worker, metrics)
+    shown = (
+        _at_port(settings, "serve", port)
+        if worker is None
+        else _beside(worker, metrics, parent_pid)
+    )
     try:
         with shown:
             server.serve(
@@ -240,6 +245,7 @@ def _listener(settings: Settings, port: int, parent_pid: int | None) -> socket.s
     from service import server
 
     deadline = time.monotonic() + (0.0 if parent_pid is None else PREDECESSOR_SECONDS)
+    told = False
     while True:
         try:
             return server.listening(settings.host, port)
@@ -248,6 +254,9 @@ def _listener(settings: Settings, port: int, parent_pid: int | None) -> socket.s
                 raise CommandFailed(
                     f"cannot listen: {problem}; choose another port or host"
                 ) from None
+            if not told:
+                told = True
+                log.warning("port_taken", port=port, waited_for_seconds=PREDECESSOR_SECONDS)
         time.sleep(0.1)
 
 
@@ -267,10 +276,10 @@ def _exposed(settings: Settings, process: str, metrics: "CollectorRegistry") -> 
 
 
 @contextmanager
-def _beside(worker: Path, metrics: "CollectorRegistry") -> Iterator[None]:
+def _beside(worker: Path, metrics: "CollectorRegistry", parent_pid: int | None) -> Iterator[None]:
     """Serve the metrics of one of several workers to the others, on a loopback port.
 
-    The last one to end takes their folder along: whoever made it may have been killed.
+    Where the supervisor was killed, the last worker to end takes their folder along.
     """
     from prometheus_client import start_http_server
 
@@ -281,8 +290,9 @@ def _beside(worker: Path, metrics: "CollectorRegistry") -> Iterator[None]:
     finally:
         server.shutdown()
         server.server_close()
-        with suppress(OSError):
-            worker.parent.rmdir()
+        if os.getppid() != parent_pid:
+            with suppress(OSError):
+                worker.parent.rmdir()
 
 
 def _at_port(settings: Settings, process: str, port: int) -> AbstractContextManager[None]:

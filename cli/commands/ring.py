@@ -70,7 +70,7 @@ def run(
             )
         supervisor = Supervisor(
             children(settings),
-            on_ending=lambda: output.say("ending: answers and commits under way are finished"),
+            on_ending=lambda: output.say("ending: what is under way is being finished"),
         )
         stop_on_signals(supervisor.stop)
         output.say(

@@ -205,7 +205,7 @@ def processes(settings: Settings) -> list[ProcessFacts]:
     """Return which processes of the ring are up here, and whether they answer."""
     found = []
     for name, port in (("serve", settings.port), ("console", settings.console_port)):
-        up = answers_here(settings, name)
+        up = is_here(settings, name, port)
         problem = answers.not_ready(wiring.url(settings.host, port)) if up else ""
         found.append(ProcessFacts(name, up=up, answers=up, problem=problem))
     for kind in ("aggregate", "train"):
@@ -219,16 +219,16 @@ def processes(settings: Settings) -> list[ProcessFacts]:
     return found
 
 
-def answers_here(settings: Settings, process: str) -> bool:
-    """Return whether a process answers at its port, and is of this data directory.
+def is_here(settings: Settings, process: str, port: int) -> bool:
+    """Return whether a process answers at a port, and is of this data directory.
 
-    One of another machine that shares the directory may be the one that answers.
+    One of another machine that shares the directory may be the one that answers: a container says
+    where it is within its own network.
     """
-    ports = {"serve": settings.port, "console": settings.console_port}
     described = described_in(settings.data_dir / "processes").values()
-    return any(
-        one.labels.get("job") == process and (one.elsewhere or one.is_alive) for one in described
-    ) and answers.is_ours(wiring.url(settings.host, ports[process]), _METRICS[process])
+    of_kind = [one for one in described if one.labels.get("job") == process]
+    told = any(one.elsewhere or (one.is_alive and one.port == port) for one in of_kind)
+    return told and answers.is_ours(wiring.url(settings.host, port), _METRICS[process])
 
 
 def elsewhere(settings: Settings) -> list[str]:
@@ -249,7 +249,7 @@ def ports(settings: Settings) -> list[Port]:
             wiring.require_free(settings.host, number)
         except BadUsage as problem:
             refused = str(problem).partition(": choose")[0]
-        ours = bool(refused) and answers_here(settings, name)
+        ours = bool(refused) and is_here(settings, name, number)
         found.append(Port(setting, number, ours=ours, refused=refused))
     return found
 

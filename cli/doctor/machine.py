@@ -179,7 +179,8 @@ def judge_ports(ports: Sequence[Port]) -> list[Finding]:
         fail(
             "ports",
             f"port {port.number} cannot be used: {port.refused}",
-            f"end what listens there, or choose another {port.setting}",
+            f"end what listens there, or choose another {port.setting}; if the ring has only "
+            "begun, look again in ten seconds",
         )
         for port in ports
         if port.refused and not port.ours

@@ -173,7 +173,7 @@ class ProcessFacts:
 
     Attributes:
         name: `serve`, `aggregate`, `train`, `console`.
-        up: its process lives, or its port answers.
+        up: its process lives; of a server: it answers at its port.
         answers: its metrics do.
         problem: what it says of itself when it is not ready; empty: it is.
         pid: of a process that wrote down its id; 0: not known.

@@ -7,7 +7,7 @@ from typing import Final
 
 from cli import wiring
 from cli.doctor import answers
-from cli.doctor.gathering import answers_here, existing_log, existing_registry
+from cli.doctor.gathering import existing_log, existing_registry, is_here
 from cli.doctor.turning import GRACE_MS, RingFacts
 from cli.process_file import of_kind
 from cli.settings import Settings
@@ -63,11 +63,11 @@ def ring_facts(settings: Settings, now_ms: int) -> RingFacts | None:
             lag=_whole(_metric(settings, "aggregate", "aggregate_lag_records")),
             counts=(
                 answers.audited(wiring.url(settings.host, settings.console_port))
-                if answers_here(settings, "console")
+                if is_here(settings, "console", settings.console_port)
                 else None
             ),
             letters=_letters(log),
-            serving=answers_here(settings, "serve"),
+            serving=is_here(settings, "serve", settings.port),
         )
 
 

@@ -36,7 +36,7 @@ class RingFacts:
         lag: events that the aggregator has not committed; None: it was not asked.
         counts: from the console's audit; None: no console answers.
         letters: dead letters not replayed, by reason.
-        serving: a server is up on this machine.
+        serving: a server of this data directory is up on this machine.
     """
 
     now_ms: int

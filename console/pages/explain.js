@@ -62,7 +62,7 @@ function show(life) {
     card("Orders so far", String(context.orders), context.repeats.length ? "most often: " + context.repeats.slice(0, 5).map((repeat) => `${named(repeat.product)} (${repeat.orders} ×)`).join(", ") : "No product bought again."),
     card("Placement", context.placement || "–", ""));
   fill("events", ...life.events.map((event) => element("tr", {}, cell(when(event.appended_at_ms)),
-    element("th", { scope: "row" }, event.type.replaceAll("_", " "), event.named ? null : element("span", { class: "badge" }, "same shopper"), event.source ? ` by ${event.source}` : "", event.copies > 1 ? ` (sent ${event.copies} times, counts once)` : ""),
+    element("th", { scope: "row" }, event.type.replaceAll("_", " "), event.named ? null : element("span", { class: "badge" }, "same shopper"), event.source ? ` by ${event.source}` : "", event.copies > 1 ? ` (in the log ${event.copies} times)` : ""),
     cell(list(event.products)))));
   say("learned", learned(life));
   byId("revisions-table").hidden = !life.revisions.length;

@@ -134,7 +134,7 @@ def a_worker_is_asked_to_end(scene: Scene) -> None:
     scene.recover()
     scene.load.stop()
     failed = len(scene.load.failed)
-    scene.finding.check(not failed, f"{failed} requests failed")
+    scene.finding.check(not failed, f"{failed} requests failed: {scene.load.failures[:3]}")
     judge(scene, versions=False)
 
 

@@ -68,6 +68,7 @@ class Load:
         answers: of `/recommend`, in the order in which they came.
         wrong: sentences about answers that may never be given.
         failed: when requests of either kind were sent that got no answer.
+        failures: what became of these.
         retried: posts of events that were made again.
         shed: answers 503 that say when to come again.
         conflicts: how many events bore the id of an accepted one.
@@ -84,6 +85,7 @@ class Load:
     answers: list[Answer] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     failed: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
     retried: int = 0
     shed: int = 0
     conflicts: int = 0
@@ -310,8 +312,10 @@ class Load:
             async with self._session.post(self.url + path, data=body, headers=headers) as answer:
                 content = await answer.read()
                 return answer.status, content, {k.lower(): v for k, v in answer.headers.items()}
-        except (aiohttp.ClientError, TimeoutError, OSError):
+        except (aiohttp.ClientError, TimeoutError, OSError) as problem:
             self.failed.append(sent_at)
+            waited = time.monotonic() - sent_at
+            self.failures.append(f"{path} after {waited:.2f} s: {problem!r}")
             return 0, b"", {}
 
     def _look_at(self, status: int, headers: dict[str, str], path: str) -> None:

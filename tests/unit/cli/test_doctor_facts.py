@@ -110,17 +110,19 @@ def test_processes_of_other_hosts_are_not_looked_at_and_the_doctor_says_so(tmp_p
     assert said.found == "not looked at, for they are on other machines: aggregate-2 on container-2"
 
 
-@pytest.mark.parametrize("owned", [True, False])
+@pytest.mark.parametrize(
+    ("folder", "moved", "owned"), [("", 0, True), ("another", 0, False), ("", 1, False)]
+)
 def test_a_service_at_the_port_counts_where_it_is_of_this_data_directory(
-    owned: bool, tmp_path: Path
+    folder: str, moved: int, owned: bool, tmp_path: Path
 ) -> None:
     registry = CollectorRegistry()
     Counter("service_requests", "Requests.", registry=registry)
     server, _ = start_http_server(0, "127.0.0.1", registry)
     port = server.server_port
     settings = Settings(_env_file=None, data_dir=tmp_path, port=port, console_port=0)  # type: ignore[call-arg]
-    path = path_of(tmp_path if owned else tmp_path / "another", f"serve-{port}")
-    with described(path, target=f"127.0.0.1:{port}", job="serve"):
+    path = path_of(tmp_path / folder, f"serve-{port}")
+    with described(path, target=f"127.0.0.1:{port + moved}", job="serve"):
         found = {one.name: one for one in gathering.processes(settings)}
         asked = next(one for one in gathering.ports(settings) if one.number == port)
     server.shutdown()

@@ -121,16 +121,21 @@ def test_an_event_sent_again_is_shown_once_and_another_with_its_id_is_not_hidden
     clock.pass_seconds(2)
     append("events", click(name, clock()), click(name, clock()))
     append("events", msgspec.structs.replace(click(name, clock()), product_id="p0"))
+    bought = order(clock(), "p1", name)
+    more = msgspec.structs.replace(bought, lines=(Line(product_id="p1", quantity=2),))
+    append("events", bought, more, bought)
 
     life = explainer.explain(name)
 
     assert [(event.type, event.copies, event.occurred_at_ms) for event in life.events[1:]] == [
         ("click", 3, first_ms),
         ("click", 1, clock()),
+        ("purchase", 2, clock()),
+        ("purchase", 1, clock()),
     ]
     text = explained_text(life)
     assert text.count("  click  ") == 2
-    assert text.count("(sent 3 times, counts once)") == 1
+    assert text.count("(in the log 3 times)") == 1
 
 
 def test_a_banner_that_is_never_trained_has_no_version_that_learned_from_it(

@@ -67,7 +67,7 @@ def test_a_service_that_hangs_under_a_flood_is_judged_by_it(tmp_path):
         hung = run_client("load.flood", spec, tmp_path, Played)
 
     calm = Played([], 1.0, 1.0, 1.0, 0.1)
-    found = flood_goals(Flooded(PRODUCTS, calm, [Flood(2, hung, 1.0, calm, 25.0, 1_000.0)]))
+    found = flood_goals(Flooded(PRODUCTS, calm, [Flood(2, hung, 1.0, calm, 25.0, 25.0, 1_000.0)]))
 
     assert hung.total("wrong") == 100
     missed = {goal.name for goal in found if not goal.met}

@@ -1,13 +1,15 @@
 """New connections are taken many at a time, but not all by one of several processes."""
 
 import asyncio
+import math
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import pytest
 
 from service import accepting
 from service.server import listening
+from tests.unit.service.running_server import RECOMMEND, play, until
 
 COUNT = 100
 
@@ -68,3 +70,59 @@ def test_a_process_leaves_the_queue_to_others_for_a_moment(listener, monkeypatch
 
     assert count < COUNT / 2
     assert count + left(listener) == COUNT
+
+
+def answer_of(client: socket.socket) -> bytes:
+    """Return the answer; empty: the connection was closed instead."""
+    answer = b""
+    with suppress(ConnectionResetError):
+        while not answer.endswith(b"\r\n\r\nx") and (more := client.recv(4096)):
+            answer += more
+    return answer
+
+
+@pytest.mark.timeout(30)
+def test_an_ending_process_says_so_in_its_last_answers():
+    async def story(served) -> None:
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.sendall(RECOMMEND)
+            before = await asyncio.to_thread(answer_of, client)
+            served.server.should_exit = True
+            await until(lambda: served.server.servers[0]._is_closed)
+            client.sendall(RECOMMEND)
+            after = await asyncio.to_thread(answer_of, client)
+            ended = await asyncio.to_thread(client.recv, 1)
+
+        assert b"connection: close" not in before
+        assert after.startswith(b"HTTP/1.1 200")
+        assert after.count(b"connection: close") == 1
+        assert ended == b""
+
+    play(story)
+
+
+@pytest.mark.timeout(30)
+def test_a_request_that_came_while_an_ending_process_stood_still_is_answered(monkeypatch):
+    monkeypatch.setattr(accepting, "_ARRIVING_SECONDS", 0.2)
+
+    async def story(served) -> None:
+        with socket.create_connection(("127.0.0.1", served.port)) as client:
+            client.sendall(RECOMMEND)
+            await asyncio.to_thread(answer_of, client)
+            sleep, slept = asyncio.sleep, []
+
+            async def sleep_and_stand_still(seconds: float) -> None:
+                await sleep(seconds)
+                if seconds == accepting._LOOK_SECONDS:
+                    slept.append(seconds)
+                    if math.isclose(sum(slept), accepting._ARRIVING_SECONDS):
+                        client.sendall(RECOMMEND)
+
+            monkeypatch.setattr(asyncio, "sleep", sleep_and_stand_still)
+            served.server.should_exit = True
+
+            answer = await asyncio.to_thread(answer_of, client)
+
+        assert answer.startswith(b"HTTP/1.1 200")
+
+    play(story)
