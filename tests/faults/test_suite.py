@@ -1,18 +1,20 @@
 """A short form of the suite that `make faults` plays in full."""
 
+import copy
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from rich.console import Console
 
 from tests.faults.suite import NAMES
-from tests.faults.suite.__main__ import main
+from tests.faults.suite.__main__ import main, played
 from tests.faults.suite.finding import Finding
 from tests.faults.suite.ledger import Ledger
 from tests.faults.suite.load import Load
@@ -41,6 +43,50 @@ def test_the_table_has_a_row_for_every_fault_and_says_why_one_is_red() -> None:
     assert all(f" {name} " in said.getvalue() for name in NAMES)
     assert said.getvalue().count("red") == 1
     assert f"{NAMES[0]}: a banner lost something" in said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("findings", "plays", "verdict"),
+    [
+        ([{}], 1, "green"),
+        ([{"slow": ["p99"]}, {}], 2, "green"),
+        ([{"slow": ["p99"]}, {"wrong": ["lost"]}], 2, "red"),
+        ([{"slow": ["p99"], "wrong": ["lost"]}], 1, "red"),
+        ([{"slow": ["p99"]}] * 3, 3, "red"),
+    ],
+)
+def test_only_what_was_slow_and_nothing_else_is_played_again(
+    findings: list[dict[str, list[str]]],
+    plays: int,
+    verdict: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    folders: list[Path] = []
+
+    def as_told(name: str, *, seed: int, folder: Path, long: bool) -> Finding:
+        folders.append(folder)
+        given: Any = copy.deepcopy(findings[len(folders) - 1])
+        return Finding(fault=name, seed=seed, long=long, **given)
+
+    monkeypatch.setattr("tests.faults.suite.__main__.play", as_told)
+    monkeypatch.chdir(tmp_path)
+
+    found = played("F4", seed=1, long=True, console=Console(file=StringIO()))
+
+    assert (len(folders), found.verdict) == (plays, verdict)
+    assert len([each for each in found.told if "p99" in each]) == plays - 1
+    assert (tmp_path / "quintet-data" / "faults" / "F4-1.json").exists() == (verdict == "red")
+    assert not any(folder.exists() for folder in folders)
+
+
+def test_a_short_form_tells_its_times_and_is_not_judged_by_them() -> None:
+    short, long = (Finding(fault="F4", seed=1, long=each) for each in (False, True))
+    for each in (short, long):
+        each.check_time(False, "p99 9 ms")
+
+    assert (short.verdict, short.told) == ("green", ["p99 9 ms"])
+    assert (long.verdict, long.told) == ("red", [])
 
 
 @pytest.mark.parametrize(("ci", "status"), [("", 0), ("true", 1)])

@@ -24,6 +24,8 @@ from tests.faults.suite.play import play
 from tests.faults.suite.table import show
 
 KEPT = Path("quintet-data") / "faults"
+TIMES = 3
+"""A fault is played so often at most."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,15 +48,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(stderr=True)
     findings = []
     for name in names:
-        folder = Path(tempfile.mkdtemp(prefix=f"quintet-{name}-"))
         console.print(f"{name} {TITLES[name]} ...", markup=False)
-        finding = play(name, seed=seed, folder=folder, long=long)
+        finding = played(name, seed=seed, long=long, console=console)
         findings.append(finding)
         console.print(f"{name} {finding.verdict} after {finding.seconds:.0f} s", markup=False)
-        _keep(finding, folder)
     show(findings)
     failing = {"red", "not played"} if os.environ.get("CI") else {"red"}
     return int(any(finding.verdict in failing for finding in findings))
+
+
+def played(name: str, *, seed: int, long: bool, console: Console) -> Finding:
+    """Return what a fault came to; one that was slow and nothing else is played up to three times.
+
+    A machine that others share may be half as fast from one moment to the next. What is lost,
+    doubled or wrong is never played again, and which times were missed is told.
+    """
+    missed: list[str] = []
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f"quintet-{name}-"))
+        finding = play(name, seed=seed, folder=folder, long=long)
+        finding.told += missed
+        if finding.wrong or not finding.slow or len(missed) == TIMES - 1:
+            _keep(finding, folder)
+            return finding
+        shutil.rmtree(folder, ignore_errors=True)
+        console.print(f"{name} slow: {', '.join(finding.slow)}; played again", markup=False)
+        missed.append(f"played again, for it was slow: {', '.join(finding.slow)}")
 
 
 def _keep(finding: Finding, folder: Path) -> None:

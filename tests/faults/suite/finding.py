@@ -19,6 +19,8 @@ class Finding(msgspec.Struct, kw_only=True):
         p99_ms, calm_p99_ms: of `/recommend`, from the fault to the recovery, and before the fault.
         seconds: how long it took altogether.
         wrong: sentences; each makes the finding red.
+        slow: sentences about times held against times of other moments; each makes it red too, but
+            may be the machine's, where others share it.
         told: what else is worth knowing.
         skipped: why it could not be played; empty: it was.
     """
@@ -35,13 +37,14 @@ class Finding(msgspec.Struct, kw_only=True):
     calm_p99_ms: float | None = None
     seconds: float = 0.0
     wrong: list[str] = msgspec.field(default_factory=list)
+    slow: list[str] = msgspec.field(default_factory=list)
     told: list[str] = msgspec.field(default_factory=list)
     skipped: str = ""
 
     @property
     def verdict(self) -> str:
         """Return `green`, `red` or `not played`."""
-        if self.wrong:
+        if self.wrong or self.slow:
             return "red"
         return "not played" if self.skipped else "green"
 
@@ -49,6 +52,11 @@ class Finding(msgspec.Struct, kw_only=True):
         """Keep a sentence about what does not hold."""
         if not holds:
             self.wrong.append(sentence)
+
+    def check_time(self, holds: object, sentence: str) -> None:
+        """Keep a sentence about what took too long; short forms measure too little to judge it."""
+        if not holds:
+            (self.slow if self.long else self.told).append(sentence)
 
 
 def p99_ms(seconds: Sequence[float]) -> float | None:

@@ -119,7 +119,7 @@ def a_crowd_comes(scene: Scene) -> None:
         f"{goodput:.0f} banners a second in the crowd, {before:.0f} before, {after:.0f} after; "
         f"{offered / capacity:.1f} times the capacity was offered"
     )
-    scene.finding.check(
+    scene.finding.check_time(
         goodput >= GOODPUT * capacity, f"goodput fell to {goodput / capacity:.2f} of the capacity"
     )
     scene.load.stop()

@@ -110,4 +110,6 @@ def _check_p99(fault: Fault, finding: Finding) -> None:
     if fault.p99 is None or finding.p99_ms is None or finding.calm_p99_ms is None:
         return
     most = max(_NOTICEABLE_MS, fault.p99 * finding.calm_p99_ms)
-    finding.check(finding.p99_ms <= most, f"p99 {finding.p99_ms:.0f} ms, not {most:.0f} ms at most")
+    finding.check_time(
+        finding.p99_ms <= most, f"p99 {finding.p99_ms:.0f} ms, not {most:.0f} ms at most"
+    )

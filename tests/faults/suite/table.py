@@ -30,7 +30,7 @@ def show(findings: Sequence[Finding], *, console: Console | None = None) -> None
         )  # fmt: skip
     console.print(table)
     for each in findings:
-        for sentence in (each.skipped, *each.wrong, *each.told):
+        for sentence in (each.skipped, *each.wrong, *each.slow, *each.told):
             if sentence:
                 console.print(f"{each.fault}: {sentence}", markup=False)
 
