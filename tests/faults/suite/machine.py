@@ -94,9 +94,13 @@ def a_crowd_comes(scene: Scene) -> None:
     try:
         assert pests.stdout is not None
         pests.stdout.readline()  # they have come
+        ran, waited = _scheduled(scene)
         hot = _start_crowd(scene, connections=64, seconds=seconds, shoppers=1)
         crowd = _crowd(scene, connections=256, seconds=seconds, shoppers=5_000)
         favourite = _counted(hot)
+        ran, waited = (
+            now - then for now, then in zip(_scheduled(scene), (ran, waited), strict=True)
+        )
         said, _ = pests.communicate(timeout=60)
     finally:
         pests.kill()
@@ -117,7 +121,8 @@ def a_crowd_comes(scene: Scene) -> None:
     )
     scene.finding.told.append(
         f"{goodput:.0f} banners a second in the crowd, {before:.0f} before, {after:.0f} after; "
-        f"{offered / capacity:.1f} times the capacity was offered"
+        f"{offered / capacity:.1f} times the capacity was offered; the server ran for "
+        f"{ran / seconds:.2f} of the time and waited for a core for {waited / seconds:.2f} of it"
     )
     scene.finding.check_time(
         goodput >= GOODPUT * capacity, f"goodput fell to {goodput / capacity:.2f} of the capacity"
@@ -151,6 +156,16 @@ class _Got(NamedTuple):
 
     good: float
     offered: float
+
+
+def _scheduled(scene: Scene) -> tuple[float, float]:
+    """Return for how many seconds the server's event loop has run, and waited for a core, so far.
+
+    https://docs.kernel.org/scheduler/sched-stats.html, "/proc/<pid>/schedstat".
+    """
+    path = Path("/proc") / str(scene.ring.children()["serve"].pid) / "schedstat"
+    ran, waited, _ = path.read_text().split()
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 def _start_crowd(
