@@ -119,8 +119,8 @@ def flood(folder: Path, scale: Scale) -> Flooded:
             played, spent = flooded_by(times * capacity, _FLOOD_CONNECTIONS)
             calm, _ = flooded_by(capacity / 2, _FLOOD_CONNECTIONS)
             after = flooded_by(None, _CAPACITY_CONNECTIONS)
-            later, cpu_us = after[0].per_second("good"), _cpu_us(before, after)
-            floods.append(Flood(times, played, spent, calm, capacity, later, cpu_us))
+            capacities = capacity, after[0].per_second("good")
+            floods.append(Flood(times, played, spent, calm, *capacities, _cpu_us(before, after)))
             before = after
     return Flooded(products=products, half=half, floods=floods)
 

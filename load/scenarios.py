@@ -169,23 +169,23 @@ class Flood:
         times: the capacity that was due.
         played: what came of it.
         cpu_seconds: processor time of the server.
-        after: the calm after it.
-        before, later: answers a second with 64 connections kept busy, before it and after the calm.
+        calm: what followed it, at half of the capacity.
+        before, after: answers a second with 64 connections kept busy, before it and after the calm.
         cpu_us: of the server, for one of these.
     """
 
     times: int
     played: Played
     cpu_seconds: float
-    after: Played
+    calm: Played
     before: float
-    later: float
+    after: float
     cpu_us: float
 
     @property
     def capacity(self) -> float:
         """What it is held against."""
-        return max((self.before + self.later) / 2, 1e-9)
+        return max((self.before + self.after) / 2, 1e-9)
 
     @property
     def name(self) -> str:
@@ -235,7 +235,7 @@ def flood_goals(flooded: Flooded) -> list[Goal]:
         Goal("floods that could be judged", sum(map(bool, judged.values())), 1),
         Goal(
             "capacity after all floods over that before",
-            flooded.floods[-1].later / max(flooded.floods[0].before, 1e-9), 0.5, 1,
+            flooded.floods[-1].after / max(flooded.floods[0].before, 1e-9), 0.5, 1,
         ),
     ]  # fmt: skip
     for name, each in judged.items():
@@ -272,7 +272,7 @@ def _useful(flood: Flood) -> float:
 
 
 def _calm_seconds(flood: Flood, half: Played) -> float:
-    calm = calm_after(flood.after.seconds, p99_ms=max(_CALM_MS, _CALM_TIMES * half.p99_ms))
+    calm = calm_after(flood.calm.seconds, p99_ms=max(_CALM_MS, _CALM_TIMES * half.p99_ms))
     return float("inf") if calm is None else calm
 
 

@@ -27,7 +27,6 @@ _ARRIVING_SECONDS: Final = 1.0
 """Before the end, connections that are open have so long to send one more request: its answer says
 that it is the last one, so that clients let go of a connection before it is closed."""
 _LOOK_SECONDS: Final = 0.05
-
 _READING_TURNS: Final = 2
 """Then what came while this process stood still, its time already over, is read: the loop looks at
 its clock before it looks at its sockets."""

@@ -100,7 +100,7 @@ def serve(
         events.close()
 
 
-def _serve_workers(settings: Settings, parent_pid: int | None = None) -> None:
+def _serve_workers(settings: Settings, parent_pid: int | None) -> None:
     """Keep several serving processes on one port and one queue.
 
     The queue is this process's: a caller who comes while a worker ends or begins is another's.

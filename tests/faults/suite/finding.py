@@ -54,9 +54,9 @@ class Finding(msgspec.Struct, kw_only=True):
             self.wrong.append(sentence)
 
     def check_time(self, holds: object, sentence: str) -> None:
-        """Keep a sentence about what took too long; short forms measure too little to judge it."""
+        """Keep a sentence about what took too long."""
         if not holds:
-            (self.slow if self.long else self.told).append(sentence)
+            self.slow.append(sentence)
 
 
 def p99_ms(seconds: Sequence[float]) -> float | None:

@@ -190,7 +190,7 @@ def test_workers_at_any_free_port_say_which_it_is(
     monkeypatch.setattr(processes, "_stop_event", lambda: None)
     given: dict[str, Any] = {"data_dir": tmp_path, "port": 0, "workers": 2}
 
-    processes._serve_workers(Settings(_env_file=None, **given))  # type: ignore[call-arg]
+    processes._serve_workers(Settings(_env_file=None, **given), None)  # type: ignore[call-arg]
 
     assert told[0] is not None
     assert int(told[0].targets[0].rpartition(":")[2]) > 0

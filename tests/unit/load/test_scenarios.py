@@ -111,7 +111,7 @@ def test_each_round_is_held_against_the_capacity_around_it_and_the_middle_one_co
 
 def test_what_is_lost_in_any_round_counts():
     wrong = replace(flood(2, 90), played=played(*seconds(4, good=90, shed=100, wrong=10)))
-    restless = replace(flood(2, 90), after=played(*seconds(4, good=90, shed=10)))
+    restless = replace(flood(2, 90), calm=played(*seconds(4, good=90, shed=10)))
 
     assert missed(flood_goals(flooded(flood(2, 90), wrong, flood(2, 90)))) == [
         "flood x2: share neither answered nor refused in time"
@@ -143,10 +143,10 @@ def test_a_flood_that_its_client_could_not_send_is_not_judged_but_one_must_be():
 
 
 def test_a_service_that_floods_leave_lame_is_told_from_one_that_recovers():
-    lame = replace(flood(2, 40), before=100.0, later=45.0)
+    lame = replace(flood(2, 40), before=100.0, after=45.0)
 
     assert "capacity after all floods over that before" in missed(flood_goals(flooded(lame)))
-    dead = replace(lame, later=0.0, before=0.0)
+    dead = replace(lame, after=0.0, before=0.0)
     assert "capacity after all floods over that before" in missed(flood_goals(flooded(dead)))
 
 
