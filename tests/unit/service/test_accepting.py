@@ -3,6 +3,7 @@
 import asyncio
 import math
 import socket
+import time
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -14,15 +15,20 @@ from tests.unit.service.running_server import RECOMMEND, play, until
 COUNT = 100
 
 
+class Leaving(asyncio.Protocol):
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.abort()
+
+
 async def taken(listener: socket.socket, seconds: float) -> int:
     """Return how many of COUNT callers an acceptor takes, until it has all, within so long."""
     found: set[asyncio.Protocol] = set()
     has_all = asyncio.Event()
 
-    class Caller(asyncio.Protocol):
+    class Caller(Leaving):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
             found.add(self)
-            transport.abort()
             if len(found) == COUNT:
                 has_all.set()
 
@@ -70,6 +76,25 @@ def test_a_process_leaves_the_queue_to_others_for_a_moment(listener, monkeypatch
 
     assert count < COUNT / 2
     assert count + left(listener) == COUNT
+
+
+@pytest.mark.timeout(30)
+def test_a_turn_that_comes_late_takes_the_callers_of_those_it_missed(listener, monkeypatch):
+    late: list[float] = []
+    one_each = 1
+    monkeypatch.setattr(accepting, "at_once", lambda seconds: late.append(seconds) or one_each)
+
+    async def story() -> None:
+        acceptor = accepting.Acceptor(listener, Leaving)
+        await until(lambda: len(late) > 1)
+        before = len(late)
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop is busy
+        await until(lambda: len(late) > before)
+        acceptor.close()
+        await acceptor.wait_closed()
+        assert late[before] > 0.09
+
+    asyncio.run(story())
 
 
 def answer_of(client: socket.socket) -> bytes:
