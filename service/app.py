@@ -120,6 +120,10 @@ def create_app(dependencies: Dependencies) -> FastAPI:
     return app
 
 
+def _stays() -> bool:
+    return False
+
+
 class _Named(msgspec.Struct):
     recommendation_id: str
 
@@ -140,7 +144,8 @@ def _add_shop_routes(app: FastAPI, on: Dependencies) -> None:
     async def recommend(request: Request) -> Response:
         on.api_keys.require(request, keys.RECOMMEND, now_ms=on.clock())
         body = await bodies.read_body(request, RECOMMEND_BYTES, bodies.JSON)
-        answer = await on.recommender.recommend(bodies.decode_recommend(body))
+        has_left = request.scope.get("has_left", _stays)  # of `service.connections`
+        answer = await on.recommender.recommend(bodies.decode_recommend(body), has_left)
         if traced:
             made = msgspec.json.decode(answer, type=_Named)
             log.debug("recommended", **_ids(request, made.recommendation_id))

@@ -223,6 +223,7 @@ class Connection(Protocol):
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:  # noqa: ANN401 - as uvicorn has it
         self._answering = cycle
+        cycle.scope["has_left"] = self.transport.is_closing
         super()._start_asgi_task(cycle, app)
 
     def _abandon(self) -> None:

@@ -70,5 +70,9 @@ class TokenExpired(ServiceError):
     """The attribution token is genuine but its attribution window is over."""
 
 
+class ShopperLeft(ServiceError):
+    """The connection was closed before the answer: nobody would see it."""
+
+
 class CatalogueBehind(ServiceError):
     """A snapshot knows products that this process has not read yet; the next look will do."""

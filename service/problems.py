@@ -25,6 +25,7 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     errors.RequestNotValid: 422,
     errors.PinRefused: 422,
     errors.KeyOverRate: 429,
+    errors.ShopperLeft: 499,  # nginx's; seen by metrics alone
     errors.NotReady: 503,
     errors.TryLater: 503,
 }

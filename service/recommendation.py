@@ -6,7 +6,7 @@ state: everything an answer says comes from one snapshot.
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -27,6 +27,7 @@ from service.arms import ArmRule
 from service.behaviour import Behaviour
 from service.choice import Choice, choose_all
 from service.context import known_rows, with_recent
+from service.errors import ShopperLeft
 from service.gathering import Gathering, attempt
 from service.metrics import Metrics
 from service.pins import Pinned
@@ -38,6 +39,13 @@ LOG_UNAVAILABLE: Final = "log_unavailable"
 """The banner was answered, but may never be rewarded."""
 FEW_ELIGIBLE: Final = "fewer_than_five_eligible"
 NONE_ELIGIBLE: Final = "none_eligible"
+
+
+class Visit(NamedTuple):
+    """A request, and whether nobody waits for its answer any more."""
+
+    request: RecommendRequest
+    has_left: Callable[[], bool]
 
 
 class Asked(msgspec.Struct, frozen=True):
@@ -100,24 +108,30 @@ class Recommender:
         self._entropy = entropy
         self._gathering = Gathering(self.answer_all)
 
-    async def recommend(self, request: RecommendRequest) -> bytes:
+    async def recommend(self, request: RecommendRequest, has_left: Callable[[], bool]) -> bytes:
         """Return the JSON of the answer.
+
+        Args:
+            request: from a shopper.
+            has_left: tells whether she has left: then nothing is drawn, and nothing recorded that
+                would count as a banner nobody liked.
 
         Raises:
             PinRefused: a pin is unknown, unavailable or clashes with another.
+            ShopperLeft: she has left.
         """
-        return await self._gathering.ask(request)
+        return await self._gathering.ask(Visit(request, has_left))
 
-    async def answer_all(self, requests: Sequence[RecommendRequest]) -> list[bytes | Exception]:
+    async def answer_all(self, visits: Sequence[Visit]) -> list[bytes | Exception]:
         """Return the answers to some requests, step by step over all of them.
 
         Where one cannot be answered its exception stands in its place, as `recommend` raises it.
         """
-        shoppers = await self._shoppers([request.user_id for request in requests])
+        shoppers = await self._shoppers([visit.request.user_id for visit in visits])
         state = self._behaviour.state  # read once, after the only wait
         asked = [
-            attempt(self._asked, request, shopper, state.catalogue)
-            for request, shopper in zip(requests, shoppers, strict=True)
+            attempt(self._asked, visit, shopper, state.catalogue)
+            for visit, shopper in zip(visits, shoppers, strict=True)
         ]
         accepted = [one for one in asked if isinstance(one, Asked)]
         choices = choose_all(
@@ -145,7 +159,10 @@ class Recommender:
         histories = iter(found)
         return [ANONYMOUS if key is None else shopper_of(key, next(histories)) for key in keys]
 
-    def _asked(self, request: RecommendRequest, shopper: Shopper, catalogue: Catalogue) -> Asked:
+    def _asked(self, visit: Visit, shopper: Shopper, catalogue: Catalogue) -> Asked:
+        if visit.has_left():
+            raise ShopperLeft("nobody waits for the answer")
+        request = visit.request
         pinned = pins.pinned_rows(request.pinned or (), catalogue.row_of, catalogue.available)
         question = self._question(request, catalogue, shopper.history, pinned)
         return Asked(request, shopper, pinned, question, self._issue(shopper.key))

@@ -138,8 +138,12 @@ async def call(
     declared_bytes: int | None = None,
     address: str = "203.0.113.7",
     hangs_up: bool = False,
+    has_left: bool = False,
 ) -> Answer:
-    """Call an ASGI app once, as a server would; `hangs_up` leaves before the last chunk."""
+    """Call an ASGI app once, as a server would.
+
+    `hangs_up` leaves before the last chunk, `has_left` before the answer.
+    """
     raw_path, _, query = path.partition("?")
     sent = {"content-type": "application/json", **(headers or {})}
     if declared_bytes is not None:
@@ -149,6 +153,7 @@ async def call(
         "scheme": "http", "path": raw_path, "raw_path": raw_path.encode(), "root_path": "",
         "query_string": query.encode(), "client": (address, 1), "server": ("shop", 80),
         "headers": [(k.encode(), v.encode("latin-1")) for k, v in sent.items() if v is not None],
+        "has_left": lambda: has_left,
     }  # fmt: skip
     waiting = list(chunks)
     answered: list[dict] = []

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from service.accepting import Server
 from service.admission import Admission, AdmissionSettings
@@ -21,6 +22,7 @@ class App:
         self.open.set()
         self.seen = 0
         self.answer = b"x"
+        self.scope: dict[str, Any] = {}
 
     async def __call__(self, scope, receive, send) -> None:
         if scope["type"] == "lifespan":
@@ -29,6 +31,7 @@ class App:
             await send({"type": "lifespan.shutdown.complete"})
             return
         self.seen += 1
+        self.scope = scope
         message = await receive()
         while message.get("more_body"):
             message = await receive()

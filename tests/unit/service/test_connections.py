@@ -101,6 +101,21 @@ def test_a_client_that_closes_after_its_request_is_answered_and_closed():
     play(story, banners=0)
 
 
+def test_an_app_is_told_that_a_client_has_left_before_its_answer():
+    async def story(served: Served) -> None:
+        served.app.open.clear()
+        client = await served.client()
+        client.send(RECOMMEND)
+        await until(lambda: served.app.seen == 1)
+        assert not served.app.scope["has_left"]()
+
+        client.writer.transport.abort()
+
+        await until(lambda: served.app.scope["has_left"]())
+
+    play(story, banners=1)
+
+
 def test_a_connection_that_is_to_end_does_so_whatever_is_sent_meanwhile():
     async def story(served: Served) -> None:
         client = await served.client()

@@ -49,6 +49,18 @@ def test_the_log_keeps_what_the_probabilities_are_given(shop, key_of):
     assert (fact.policy_version, fact.catalogue_version) == (7, 20)
 
 
+def test_nothing_is_drawn_or_recorded_for_a_shopper_who_has_left(shop):
+    asked = len(shop.policy.asked)
+
+    gone = shop.send("POST", "/recommend", {"user_id": "u1"}, has_left=True)
+
+    assert gone.status == 499  # seen by metrics alone
+    assert len(shop.policy.asked) == asked
+    assert shop.facts() == []
+    shop.recommend(user_id="u1")
+    assert len(shop.facts()) == 1
+
+
 def test_an_anonymous_recommendation_is_keyed_and_counted_by_itself(shop):
     answer = shop.recommend()
 

@@ -42,7 +42,7 @@ def test_an_error_without_an_id_of_the_callers_gets_one(shop, given):
 
 
 def test_a_fault_of_ours_names_the_request_too(shop, monkeypatch):
-    async def broken(_: object) -> bytes:
+    async def broken(*_: object) -> bytes:
         raise RuntimeError("a fault")
 
     async def receive() -> dict:
