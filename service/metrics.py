@@ -32,7 +32,7 @@ class Metrics:
         self.registry = registry
         self.request_seconds = Histogram(
             "service_request_seconds",
-            "Time from the request's head to the answer's last byte.",
+            "Time from the request's head to the answer's last byte; 499: its client had left.",
             ("route", "method", "code"),
             buckets=_REQUEST_SECONDS,
             registry=registry,
