@@ -6,6 +6,7 @@ from contextlib import closing
 
 import pytest
 
+from policy.registry import Registry
 from schemas.codec import decode_announcement, decode_live, encode
 from schemas.policies import Live
 from tests.rings import Ring, open_shop, records_of, until
@@ -65,10 +66,11 @@ def ancestors(ring: Ring, version: int) -> list[int]:
     return found
 
 
-def corrupt_by_hand(ring: Ring) -> None:
+def corrupt_by_hand(ring: Ring, registry: Registry) -> None:
     """Make a snapshot whose weights have a flipped bit, and name it in `live.json`."""
     snapshots = ring.data_dir / "registry" / "snapshots"
-    now = live(ring)
+    now = registry.live()
+    assert now is not None
     folder = snapshots / f"{CORRUPT:08d}"
     shutil.copytree(snapshots / f"{now.version:08d}", folder)
     manifest = folder / "manifest.json"
@@ -88,9 +90,11 @@ def test_promise_5_corrupt_weights_never_serve_and_a_roll_back_holds_until_someb
     ring: Ring,
 ) -> None:
     served_before = serving(ring)
-    corrupt_by_hand(ring)
+    registry = ring.registry()
+    with registry.still():  # or the trainer may put another pointer there before anyone has looked
+        corrupt_by_hand(ring, registry)
+        until(lambda: CORRUPT in announced(ring, "rejected"), "the service refuses it")
 
-    until(lambda: CORRUPT in announced(ring, "rejected"), "the service refuses it")
     serves = serving(ring)
     assert serves >= served_before
     assert CORRUPT not in ancestors(ring, serves)
