@@ -21,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 _WAIT_SECONDS: Final = 0.02
 _CACHE_KIB: Final = 64 * 1024
-_CHECKPOINT_PAGES: Final = 8_000
+_CHECKPOINT_PAGES: Final = 4_000
 
 
 class LocalConsumer:

@@ -13,6 +13,10 @@ from streams.local.records import create_records
 from streams.port import Partition
 
 LAYOUT_VERSION: Final = 1
+_PAGE_BYTES: Final = 8_192
+"""Five records a page, or so; a commit of thousands took a tenth less than with 4,096."""
+# `state` has row ids although it is looked up by key alone: its values are large, and in a tree by
+# key every inner page would be full of them (three times the file, twice the time of a commit).
 _TABLES: Final = """
 CREATE TABLE partitions (
     id INTEGER PRIMARY KEY,
@@ -36,7 +40,7 @@ CREATE TABLE state (
     key BLOB NOT NULL,
     value BLOB NOT NULL,
     PRIMARY KEY (progress, key)
-) WITHOUT ROWID;
+);
 """
 
 
@@ -136,6 +140,7 @@ def _create_tables(connection: sqlite3.Connection, path: Path) -> None:
             raise LogError(f"{path} was written by a newer version of Quintet; upgrade this one")
         if version == LAYOUT_VERSION:
             return
+        connection.execute(f"PRAGMA page_size={_PAGE_BYTES:d}")
         connection.execute("PRAGMA journal_mode=WAL")
     with writing(connection):
         for statement in _TABLES.split(";"):
