@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 32
 """Taken in a turn that comes in time."""
 _TURN_SECONDS: Final = 0.002
-"""Then the queue is left alone for so long: other processes at it get their share."""
+"""Then a queue that others share is left alone for so long: they get their part of it."""
 _AT_ONCE_LATE: Final = 256
 """In one that comes late, at most."""
 _PAUSE_SECONDS: Final = 0.2
@@ -54,6 +54,7 @@ class Acceptor:
         listener: callers wait in its queue while there are too many.
         protocol: makes one for a connection.
         has_room: whether one more may be open.
+        is_shared: other processes take from the same queue.
     """
 
     def __init__(
@@ -61,14 +62,17 @@ class Acceptor:
         listener: socket.socket,
         protocol: Callable[[], asyncio.BaseProtocol],
         has_room: Callable[[], bool] = lambda: True,
+        *,
+        is_shared: bool = False,
     ) -> None:
         self._listener, self._protocol, self._has_room = listener, protocol, has_room
-        self._is_full = False
+        self._is_shared, self._is_full = is_shared, False
         self._loop = asyncio.get_running_loop()
+        self._due = self._loop.time()
         self._opening: set[asyncio.Task[object]] = set()
         self._is_closed = False
         listener.setblocking(False)
-        self._loop.add_reader(listener, self._take)
+        self._loop.add_reader(listener, self._look)
 
     def close(self) -> None:
         """Take no more."""
@@ -81,8 +85,13 @@ class Acceptor:
         if self._opening:
             await asyncio.wait(self._opening)
 
-    def _take(self, most: int = _AT_ONCE) -> None:
-        pause, full = 0.0, ""
+    def _look(self) -> None:
+        """Take who has come."""
+        # Who shares the queue and had nothing to do must not take everybody for that.
+        self._take(_AT_ONCE if self._is_shared else at_once(self._loop.time() - self._due))
+
+    def _take(self, most: int) -> None:
+        taken, full = 0, ""
         for _ in range(most):
             if not self._has_room():
                 full = "as many connections as the limit of open files allows"
@@ -94,26 +103,26 @@ class Acceptor:
             except OSError as problem:
                 full = str(problem)
                 break
-            pause = _TURN_SECONDS
+            taken += 1
             connection.setblocking(False)
             opening = self._loop.create_task(
                 self._loop.connect_accepted_socket(self._protocol, connection)
             )
             self._opening.add(opening)
             opening.add_done_callback(self._opened)
-        if full:
-            pause = _PAUSE_SECONDS
-            if not self._is_full:  # said once, until a turn ends with room left
-                log.warning("no_connection_taken", reason=full)
+        if full and not self._is_full:  # said once, until a turn ends with room left
+            log.warning("no_connection_taken", reason=full)
         self._is_full = bool(full)
-        if pause:
+        pause = _PAUSE_SECONDS if full else _TURN_SECONDS
+        self._due = self._loop.time() + pause
+        if full or (taken and self._is_shared):
             self._loop.remove_reader(self._listener)
-            self._loop.call_later(pause, self._go_on, self._loop.time() + pause)
+            self._loop.call_later(pause, self._go_on)
 
-    def _go_on(self, due: float) -> None:
+    def _go_on(self) -> None:
         if not self._is_closed:
-            self._loop.add_reader(self._listener, self._take)
-            self._take(at_once(self._loop.time() - due))
+            self._loop.add_reader(self._listener, self._look)
+            self._take(at_once(self._loop.time() - self._due))
 
     def _opened(self, opening: "asyncio.Task[object]") -> None:
         self._opening.discard(opening)
@@ -131,7 +140,15 @@ class Server(uvicorn.Server):
     """uvicorn's server with acceptors of its own, which answers whom it has taken.
 
     uvicorn would close connections whose request has not arrived yet when the end comes.
+
+    Args:
+        config: what to serve, and how.
+        is_shared: other processes take from the same sockets.
     """
+
+    def __init__(self, config: uvicorn.Config, *, is_shared: bool = False) -> None:
+        super().__init__(config)
+        self._is_shared = is_shared
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begin to serve; callers wait in the sockets' queues until then."""
@@ -147,7 +164,7 @@ class Server(uvicorn.Server):
             room = connections_allowed()
             open_ = self.server_state.connections
             acceptors = [
-                Acceptor(listener, protocol, lambda: len(open_) < room)
+                Acceptor(listener, protocol, lambda: len(open_) < room, is_shared=self._is_shared)
                 for listener in sockets or ()
             ]
             self.servers = acceptors  # type: ignore[assignment]

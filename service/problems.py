@@ -25,7 +25,6 @@ STATUS: Final[Mapping[type[Exception], int]] = {
     errors.RequestNotValid: 422,
     errors.PinRefused: 422,
     errors.KeyOverRate: 429,
-    errors.ShopperLeft: 499,  # nginx's; seen by metrics alone
     errors.NotReady: 503,
     errors.TryLater: 503,
 }
@@ -63,6 +62,10 @@ async def _disconnected(request: Request, __: Exception) -> Response:
     return problem(request, 400, "the body was cut short")  # seen by metrics alone
 
 
+async def _left(_: Request, __: Exception) -> Response:
+    return Response(status_code=499)  # nginx's; seen by metrics alone
+
+
 async def _not_valid(request: Request, error: Exception) -> Response:
     # The framework's own answer echoes the input, which may not be serialisable.
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for this type alone
@@ -90,4 +93,5 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _not_valid)
     app.add_exception_handler(ClientDisconnect, _disconnected)
+    app.add_exception_handler(errors.ShopperLeft, _left)
     app.add_exception_handler(Exception, _failed)

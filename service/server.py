@@ -128,6 +128,7 @@ def serve(
     admission: Admission | None = None,
     *,
     trusted_proxies: str = "127.0.0.1",
+    is_shared: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT; requests under way are answered, the log's queue is drained.
 
@@ -136,12 +137,13 @@ def serve(
         listener: a listening socket; closed at the end.
         admission: who is let in; None: with the usual bounds.
         trusted_proxies: see `configuration`.
+        is_shared: other processes take from the same socket.
     """
     # Its warnings are one line for whatever somebody sends that is not HTTP: that is counted.
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     _allow_connections()
     try:
         config = configuration(app, admission or open_admission(), trusted_proxies=trusted_proxies)
-        Server(config).run(sockets=[listener])
+        Server(config, is_shared=is_shared).run(sockets=[listener])
     finally:
         listener.close()

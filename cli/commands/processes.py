@@ -95,6 +95,7 @@ def serve(
                 listener,
                 service.admission,
                 trusted_proxies=settings.trusted_proxies,
+                is_shared=worker is not None,
             )
     finally:
         events.close()

@@ -122,7 +122,7 @@ def a_crowd_comes(scene: Scene) -> None:
         f"in the crowd, {before.of_a_second:.0f} before, {after.of_a_second:.0f} after: it had "
         f"{together.share:.2f} of a core in the crowd, {before.share:.2f}, {after.share:.2f}"
     )
-    goodput = together.of_a_second / max(before.of_a_second, after.of_a_second)
+    goodput = 2 * together.of_a_second / (before.of_a_second + after.of_a_second)
     scene.finding.check_time(
         goodput >= GOODPUT,
         f"goodput of the server's processor fell to {goodput:.2f} of what it was",

@@ -20,7 +20,7 @@ class Leaving(asyncio.Protocol):
         transport.abort()
 
 
-async def taken(listener: socket.socket, seconds: float) -> int:
+async def taken(listener: socket.socket, seconds: float, *, is_shared: bool) -> int:
     """Return how many of COUNT callers an acceptor takes, until it has all, within so long."""
     found: set[asyncio.Protocol] = set()
     has_all = asyncio.Event()
@@ -32,7 +32,7 @@ async def taken(listener: socket.socket, seconds: float) -> int:
             if len(found) == COUNT:
                 has_all.set()
 
-    acceptor = accepting.Acceptor(listener, Caller)
+    acceptor = accepting.Acceptor(listener, Caller, is_shared=is_shared)
     try:
         await asyncio.wait_for(has_all.wait(), seconds)
     except TimeoutError:
@@ -64,15 +64,23 @@ def listener():
 
 
 @pytest.mark.timeout(30)
-def test_everybody_in_the_queue_is_taken(listener):
-    assert asyncio.run(taken(listener, 20)) == COUNT
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_everybody_in_the_queue_is_taken(listener, is_shared):
+    assert asyncio.run(taken(listener, 20, is_shared=is_shared)) == COUNT
+
+
+@pytest.mark.timeout(30)
+def test_a_process_that_has_the_queue_for_itself_does_not_wait_between_turns(listener, monkeypatch):
+    monkeypatch.setattr(accepting, "_TURN_SECONDS", 60.0)
+
+    assert asyncio.run(taken(listener, 20, is_shared=False)) == COUNT
 
 
 @pytest.mark.timeout(30)
 def test_a_process_leaves_the_queue_to_others_for_a_moment(listener, monkeypatch):
     monkeypatch.setattr(accepting, "_TURN_SECONDS", 60.0)
 
-    count = asyncio.run(taken(listener, 0.3))
+    count = asyncio.run(taken(listener, 0.3, is_shared=True))
 
     assert count < COUNT / 2
     assert count + left(listener) == COUNT
@@ -84,8 +92,8 @@ def test_a_turn_that_comes_late_takes_the_callers_of_those_it_missed(listener, m
     one_each = 1
     monkeypatch.setattr(accepting, "at_once", lambda seconds: late.append(seconds) or one_each)
 
-    async def story() -> None:
-        acceptor = accepting.Acceptor(listener, Leaving)
+    async def shared() -> None:
+        acceptor = accepting.Acceptor(listener, Leaving, is_shared=True)
         await until(lambda: len(late) > 1)
         before = len(late)
         time.sleep(0.1)  # noqa: ASYNC251 - the loop is busy
@@ -94,7 +102,17 @@ def test_a_turn_that_comes_late_takes_the_callers_of_those_it_missed(listener, m
         await acceptor.wait_closed()
         assert late[before] > 0.09
 
-    asyncio.run(story())
+    async def alone() -> None:
+        acceptor = accepting.Acceptor(listener, Leaving)
+        time.sleep(0.1)  # noqa: ASYNC251 - the loop is busy
+        await until(lambda: bool(late))
+        acceptor.close()
+        await acceptor.wait_closed()
+        assert late[0] > 0.09
+
+    asyncio.run(shared())
+    late.clear()
+    asyncio.run(alone())
 
 
 def answer_of(client: socket.socket) -> bytes:
