@@ -121,6 +121,14 @@ def test_what_is_lost_in_any_round_counts():
     ]
 
 
+def test_of_a_flood_too_large_to_be_refused_is_judged_what_comes_after_it():
+    drowned = flood(10, 20)
+    restless = replace(drowned, calm=played(*seconds(4, good=90, shed=10)))
+
+    assert missed(flood_goals(flooded(drowned))) == []
+    assert missed(flood_goals(flooded(restless))) == ["flood x10: seconds until it is calm again"]
+
+
 def test_a_flood_that_its_client_could_not_send_is_not_judged_but_one_must_be():
     unsent = Played(seconds(4, good=0, wrong=400), 0.0, 0.0, 900.0, 1.0, 5.0)
     late = replace(flood(4, 0), played=unsent)
