@@ -38,7 +38,7 @@ _SHOPPERS: Final = Row(
         Panel(
             "Refused requests",
             "Answers with a 4xx, by code: 401 and 403 are keys, 413 and 422 a storefront that "
-            "breaks the contract.",
+            "breaks the contract, 499 shoppers who left before their answer.",
             "reqps",
             (
                 Query(
