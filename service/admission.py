@@ -88,10 +88,13 @@ class Lane:
         limit: no more are let in.
         each: nor more of one guest; for a lane that waits for bodies.
         is_timed: True: `took` is to be told how long some of them took, in seconds.
+        only_answers: True: a request is for its answer alone, so one whose client has left is not
+            looked at.
     """
 
     __slots__ = (
-        "_guests", "each", "is_timed", "limit", "reason", "took", "under_way", "waits_for_body",
+        "_guests", "each", "is_timed", "limit", "only_answers", "reason", "took", "under_way",
+        "waits_for_body",
     )  # fmt: skip
 
     def __init__(
@@ -101,8 +104,10 @@ class Lane:
         *,
         each: int = 0,
         took: Callable[[float], None] | None = None,
+        only_answers: bool = False,
     ) -> None:
         self.reason, self.limit, self.each = reason, limit, each
+        self.only_answers = only_answers
         self.waits_for_body = each > 0
         self.under_way = 0
         self._guests: Counter[str] = Counter()
@@ -133,6 +138,7 @@ class Admission:
         settings: the bounds.
         refused: told the reason of every refusal.
         monotonic: seconds.
+        left: told of every banner that was not looked at, since who asked had left.
     """
 
     def __init__(
@@ -141,14 +147,16 @@ class Admission:
         *,
         refused: Callable[[str], None],
         monotonic: Callable[[], float],
+        left: Callable[[], None] = lambda: None,
     ) -> None:
         self.settings = settings
+        self.left = left
         self.monotonic = monotonic
         self._tell = refused
         self._share = 1.0
         self._looked_at = monotonic()
         self._answered, self._seconds, self._refused = 0, 0.0, False
-        self._banners = Lane("banners", settings.banners, took=self._banner_took)
+        self._banners = Lane("banners", settings.banners, took=self._banner_took, only_answers=True)
         self._events = Lane("events", settings.events)
         self._others = Lane("others", settings.others)
         self._large = Lane("large_bodies", settings.large_bodies, each=settings.large_bodies_each)

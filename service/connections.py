@@ -6,6 +6,7 @@ request a list of headers of its own, so a connection that shows the same one as
 has stood still.
 """
 
+import select
 from asyncio import AbstractEventLoop
 from collections import deque
 from collections.abc import Iterable
@@ -34,6 +35,8 @@ _AT_ONCE: Final = 8
 """Requests of one connection under way at most; browsers send one, pools of clients one."""
 _TIMED_EACH: Final = 8
 """Of so many requests under way one is timed: the others would only cost."""
+_GONE: Final = getattr(select, "POLLRDHUP", 0)
+"""Asked of a socket beside errors; Linux alone tells whether its other end was closed."""
 _TICKS: Final = 10
 """Times to send refusals within the time they are held back."""
 
@@ -134,7 +137,7 @@ class Connection(Protocol):
         self._guests: list[str] = []
         self._timed_since = 0.0
         self._refusals: list[str | None] = []
-        self._is_last = self._is_bare = False
+        self._is_first, self._is_last, self._is_bare = True, False, False
         self._whole: Any = None
         self._answering: Any = None
         self._watched: Any = self
@@ -162,7 +165,13 @@ class Connection(Protocol):
             self._cut()
             return
         self._lane = lane = self._lane_of(self.url, self.headers)
+        is_first, self._is_first = self._is_first, False
         if lane is not None:
+            # In a crowd many leave before they were heard: who came for one answer alone.
+            if is_first and lane.only_answers and self._has_left():
+                self._admission.left()
+                self._end()
+                return
             if (lane.under_way >= lane.limit or self._refusals) and self._is_free():
                 self._turn_away(lane)
                 return
@@ -236,9 +245,19 @@ class Connection(Protocol):
         """End the connection: what it sent before its answers would pass by every bound."""
         if not self.transport.is_closing():
             self._admission.refuse(PIPELINED)
+        self._end()
+
+    def _end(self) -> None:
+        if not self.transport.is_closing():
             self.transport.abort()
             self._abandon()
         self.cycle = _REFUSED  # what is still read of this piece is for nobody
+
+    def _has_left(self) -> bool:
+        """Return whether the client has closed the connection; asks the system, reads nothing."""
+        socket = select.poll()
+        socket.register(self.transport.get_extra_info("socket").fileno(), _GONE)
+        return bool(socket.poll(0))
 
     def _is_free(self) -> bool:
         """Return True when nothing else is to be answered first."""

@@ -194,6 +194,10 @@ class Metrics:
             self._requests[route, method, code] = child
         child.observe(seconds)
 
+    def left(self) -> None:
+        """Count one request for a banner whose client left before it was looked at."""
+        self.requested("/recommend", "POST", 499, 0.0)
+
     def turned_away(self, reason: str) -> None:
         """Count one request turned away."""
         child = self._turned_away.get(reason)

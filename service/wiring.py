@@ -202,7 +202,10 @@ def build(
             lifespan=lifespan,
         )
     )
-    admission = Admission(settings.admission, refused=metrics.turned_away, monotonic=time.monotonic)
+    admission = Admission(
+        settings.admission,
+        refused=metrics.turned_away, monotonic=time.monotonic, left=metrics.left,
+    )  # fmt: skip
     return Service(app, behaviour, appender, watcher, metrics, recommender, spooled, admission)
 
 

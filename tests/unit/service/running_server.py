@@ -42,12 +42,18 @@ class App:
 
 
 class Served:
-    """A running server, and what it refused."""
+    """A running server, and what it refused; `left` has an entry for each that left unheard."""
 
     def __init__(
-        self, server: Server, app: App, port: int, admission: Admission, refused: list[str]
+        self,
+        server: Server,
+        app: App,
+        port: int,
+        admission: Admission,
+        refused: list[str],
+        left: list[None],
     ) -> None:
-        self.server = server
+        self.server, self.left = server, left
         self.app, self.port, self.admission, self.refused = app, port, admission, refused
         self.clients: list[Client] = []
 
@@ -84,16 +90,17 @@ class Client:
 
 @asynccontextmanager
 async def running(*, trusted_proxies: str = "", **settings) -> AsyncIterator[Served]:
-    app, refused = App(), []
+    app, refused, left = App(), [], []
     given = {"refusal_seconds": 0.01, "watch_seconds": 0.02} | settings
     admission = Admission(
-        AdmissionSettings(**given), refused=refused.append, monotonic=time.monotonic
-    )
+        AdmissionSettings(**given), refused=refused.append, monotonic=time.monotonic,
+        left=lambda: left.append(None),
+    )  # fmt: skip
     listener = listening("127.0.0.1", 0)
     port = listener.getsockname()[1]
     server = Server(configuration(app, admission, trusted_proxies=trusted_proxies))
     task = asyncio.create_task(server.serve(sockets=[listener]))
-    served = Served(server, app, port, admission, refused)
+    served = Served(server, app, port, admission, refused, left)
     try:
         yield served
     finally:

@@ -3,6 +3,9 @@
 import asyncio
 import json
 import resource
+import socket
+import struct
+import sys
 
 import pytest
 from structlog.testing import capture_logs
@@ -99,6 +102,25 @@ def test_a_client_that_closes_after_its_request_is_answered_and_closed():
         assert b"connection: close" in await client.ended()
 
     play(story, banners=0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system tells")
+@pytest.mark.parametrize("abruptly", [False, True])
+def test_who_asked_for_a_banner_and_left_at_once_is_not_looked_at_but_events_are(abruptly):
+    async def story(served: Served) -> None:
+        for path in (b"/recommend", b"/events"):
+            with socket.create_connection(("127.0.0.1", served.port)) as client:
+                client.sendall(RECOMMEND.replace(b"/recommend", path))
+                if abruptly:
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+        await until(lambda: served.app.seen == 1)
+        assert served.app.scope["path"] == "/events"
+        assert (len(served.left), served.refused) == (1, [])
+        await until(lambda: not served.server.server_state.connections)
+        assert served.lane().under_way == 0
+
+    play(story)
 
 
 def test_an_app_is_told_that_a_client_has_left_before_its_answer():
