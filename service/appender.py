@@ -80,6 +80,7 @@ class Appender:
         self._monotonic = monotonic
         self._offered: deque[Writable] = deque()
         self._unsent: deque[Message] = deque()
+        self._under_way = 0
         self._waiting: deque[_Waiting] = deque()
         self._waiting_messages = 0
         self._counting = threading.Lock()
@@ -92,8 +93,8 @@ class Appender:
         metrics.log_away.set_function(lambda: float(not self.available))
 
     def queued(self) -> int:
-        """Return how many recommendations wait for the log."""
-        return len(self._offered) + len(self._unsent)
+        """Return how many recommendations are not in the log yet: they wait or are under way."""
+        return len(self._offered) + len(self._unsent) + self._under_way
 
     def takes(self) -> bool:
         """Return False when a recommendation offered now may never reach the log."""
@@ -155,6 +156,7 @@ class Appender:
                 refused[topic] = problem
         if EVENTS_TOPIC in refused:
             self._unsent.extendleft(reversed(groups[EVENTS_TOPIC][:recommended]))
+        self._under_way = 0
         self._answer(waiting, refused)
         if any(groups.values()):
             self._note(refused)
@@ -175,8 +177,10 @@ class Appender:
     def _take_offered(self) -> list[Message]:
         taken: list[Message] = []
         while self._unsent and len(taken) < self._settings.group_messages:
+            self._under_way += 1  # before it leaves the queue, which must not look shorter
             taken.append(self._unsent.popleft())
         while self._offered and len(taken) < self._settings.group_messages:
+            self._under_way += 1
             record = self._offered.popleft()
             try:
                 taken.append(record.message())
@@ -184,6 +188,7 @@ class Appender:
                 # One record that cannot be written must not take the others with it.
                 log.exception("recommendation_not_written")
                 self._metrics.dropped.inc()
+                self._under_way -= 1
         return taken
 
     @staticmethod

@@ -95,6 +95,22 @@ def test_a_full_queue_drops_and_counts(log):
     assert not queue.takes()
 
 
+def test_what_is_on_its_way_to_a_log_that_may_refuse_it_still_has_its_room(log):
+    queue = appender(log, queue_records=2)
+    kept = [queue.offer(Note("1")), queue.offer(Note("2"))]
+
+    def refuse(*_) -> None:
+        kept.append(queue.offer(Note("3")))
+        raise LogUnavailable("away")
+
+    log.append = refuse
+
+    assert not queue.step()
+
+    assert kept == [True, True, False]
+    assert queue.queued() == 2
+
+
 def test_too_many_who_wait_are_told_to_try_later(log):
     queue = appender(log, waiting_messages=1)
     kept = queue.append("events", [message("1"), message("2")])
