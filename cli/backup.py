@@ -16,8 +16,9 @@ import hashlib
 import os
 import shutil
 import sqlite3
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Final, Literal
 
@@ -195,18 +196,24 @@ def _readable(path: Path) -> Iterator[None]:
 
 
 def _require_room(data_dir: Path, target: Path) -> None:
-    needed = sum(
-        path.stat().st_size
-        for pattern in ("*.db", "registry/**/*", "checkpoints/*")
-        for path in data_dir.glob(pattern)
-        if path.is_file()
-    )
+    needed = sum(_sizes(data_dir))
     near = next(folder for folder in (target, *target.absolute().parents) if folder.is_dir())
     free = shutil.disk_usage(near).free
     if free < needed + _SPARE_BYTES:
         raise CommandFailed(
             f"{near} has {free / 1e9:.1f} GB left, the backup needs {needed / 1e9:.1f} GB"
         )
+
+
+def _sizes(data_dir: Path) -> Iterator[int]:
+    """Yield how large each file is that would be copied; the ring may drop some meanwhile."""
+    kept = [data_dir / name for name in _DATABASES]
+    for name in ("registry", "checkpoints"):
+        for folder, _, files in os.walk(data_dir / name):
+            kept += [Path(folder, file) for file in files]
+    for path in kept:
+        with suppress(FileNotFoundError):
+            yield path.stat().st_size
 
 
 def _copy_checkpoints(data_dir: Path, folder: Path) -> None:
@@ -234,12 +241,19 @@ def _copy_snapshots(data_dir: Path, folder: Path, versions: list[int], watch: Wa
 
 def _copy(source: Path | str, target: Path | str) -> None:
     """Copy a file with its permissions, durably; one that is not there is left out."""
-    source, target = Path(source), Path(target)
-    if not source.is_file():
-        return
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
-    _sync(target)
+    with ExitStack() as opened:
+        try:
+            content = opened.enter_context(Path(source).open("rb"))
+        except FileNotFoundError:
+            return
+        target = Path(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = opened.enter_context(target.open("wb"))
+        # By the open file: the ring may drop its name at any moment.
+        os.fchmod(made.fileno(), stat.S_IMODE(os.fstat(content.fileno()).st_mode))
+        shutil.copyfileobj(content, made)
+        made.flush()
+        os.fsync(made.fileno())
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -23,7 +23,7 @@ from tests.faults.suite.table import show
 from tests.servers import REPOSITORY
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("name", ["F4"])
 def test_the_ring_survives_a_fault_in_its_short_form(name: str, tmp_path: Path) -> None:
     finding = play(name, seed=3, folder=tmp_path / name, long=False)

@@ -68,7 +68,7 @@ def test_a_killed_supervisor_leaves_no_process(ring: Ring) -> None:
     ring.process.wait()
 
     assert len(everyone) >= 7  # the command, its four children, two workers
-    until(lambda: ring.group() == [], "every process has ended", seconds=20)
+    until(lambda: ring.group() == [], "every process has ended")
 
 
 def test_on_one_machine_shoppers_who_wait_come_before_what_they_earn_and_teach(ring: Ring) -> None:
@@ -80,7 +80,7 @@ def test_on_one_machine_shoppers_who_wait_come_before_what_they_earn_and_teach(r
         return {name: child.nice() - own for name, child in ring.children().items()}
 
     wanted = {"serve": 0, "aggregate": 4, "train": 15, "console": 15}
-    until(lambda: nicer() == wanted, "each knows its place", seconds=30)
+    until(lambda: nicer() == wanted, "each knows its place")
     assert [worker.nice() for worker in ring.children()["serve"].children()] == [own, own]
     files = {name: Path(f"/proc/{child.pid}/autogroup") for name, child in ring.children().items()}
     if not files["serve"].exists():  # processors are not shared by sessions here
@@ -89,7 +89,7 @@ def test_on_one_machine_shoppers_who_wait_come_before_what_they_earn_and_teach(r
     def shared() -> dict[str, int]:
         return {name: int(file.read_text().split()[-1]) - own for name, file in files.items()}
 
-    until(lambda: shared() == wanted, "so do their sessions", seconds=10)
+    until(lambda: shared() == wanted, "so do their sessions")
 
 
 def test_a_killed_worker_is_replaced_while_the_others_answer(ring: Ring) -> None:
@@ -98,9 +98,9 @@ def test_a_killed_worker_is_replaced_while_the_others_answer(ring: Ring) -> None
 
     workers[0].send_signal(signal.SIGKILL)
 
-    until(lambda: len(ring.children()["serve"].children()) == 2, "two workers", seconds=5)
+    until(lambda: len(ring.children()["serve"].children()) == 2, "two workers")
     assert workers[1].is_running()
-    until(ring.is_ready, "somebody answers", seconds=5)
+    until(ring.is_ready, "somebody answers")
 
 
 def test_run_without_a_policy_says_what_to_do_and_exits_2(tmp_path: Path) -> None:

@@ -52,9 +52,9 @@ class Storefront:
         for thread in self._threads:
             thread.join()
 
-    def reach(self, more: int, *, seconds: float = 60.0) -> None:
+    def reach(self, more: int) -> None:
         goal = self.banners + more
-        until(lambda: self.banners >= goal, f"{more} more banners", seconds=seconds)
+        until(lambda: self.banners >= goal, f"{more} more banners")
 
     def _shop(self, number: int) -> None:
         for visit in itertools.count():
@@ -107,16 +107,16 @@ def upgrade_servers(ring: Ring) -> None:
     for old in parent.children():
         before = parent.children()
         old.send_signal(signal.SIGTERM)
-        until(lambda old=old: not old.is_running(), "the old one ends", seconds=60)
-        until(lambda: len(parent.children()) == 2, "a new one is started", seconds=60)
+        until(lambda old=old: not old.is_running(), "the old one ends")
+        until(lambda: len(parent.children()) == 2, "a new one is started")
         new = next(child for child in parent.children() if child not in before)
-        until(lambda new=new: has_answered(new), "it answers", seconds=150)
+        until(lambda new=new: has_answered(new), "it answers")
 
 
 def upgrade(ring: Ring, name: str) -> None:
     old = ring.children()[name]
     old.send_signal(signal.SIGTERM)
-    ring.restarted(name, killed=old.pid, seconds=150)
+    ring.restarted(name, killed=old.pid)
 
 
 def topics(ring: Ring) -> dict[str, list[Record]]:
@@ -168,20 +168,18 @@ def upgraded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
     open_shop(ring)
     try:
         ring.start("run")
-        until(ring.is_ready, "the service is ready", seconds=150)
+        until(ring.is_ready, "the service is ready")
         until(lambda: len(ring.children()) == 4, "four processes")
         with Storefront(ring) as storefront:
             storefront.reach(100)
             upgrade_servers(ring)
             for name in ("aggregate", "train", "console"):
                 upgrade(ring, name)
-            until(
-                lambda: len(ring.registry().manifests()) >= 3, "policies are learned", seconds=120
-            )
+            until(lambda: len(ring.registry().manifests()) >= 3, "policies are learned")
             done = ring.command("backup", str(backup), "--json")
             assert done.returncode == 0, done.stderr
             storefront.reach(100)
-        until(ring.is_ready, "the service is ready", seconds=150)
+        until(ring.is_ready, "the service is ready")
         until(lambda: ring.get("/readyz", console=True)[0] == 200, "the console has read the log")
         counts = settled(ring, storefront.banners)
         end(ring)
@@ -218,12 +216,11 @@ def test_a_ring_goes_on_elsewhere_from_a_backup_that_was_taken_under_load(
     kept = {manifest.version: manifest for manifest in ring.registry().manifests()}
     try:
         ring.start("run")
-        until(ring.is_ready, "the service is ready", seconds=150)
+        until(ring.is_ready, "the service is ready")
         with Storefront(ring) as storefront:
             until(
                 lambda: ring.registry().manifests()[-1].version > max(kept) + 1,
                 "learning goes on",
-                seconds=120,
             )
             doctor = ring.command("doctor", "--quick", "--json")
         counts = settled(ring, shown_before + storefront.banners)

@@ -54,7 +54,7 @@ def test_promise_2_the_demo_on_kafka_and_redis_survives_the_aggregators_kill_9(
         ring.start(*demo(banners=BANNERS, report=path, rate=50.0))
         with closing(ring.log()) as log:
             with closing(Shown(log)) as shown:
-                shown.reach(BANNERS // 2, seconds=200)
+                shown.reach(BANNERS // 2)
                 ring.restarted("aggregate", killed=ring.kill("aggregate"))
             status = ring.wait(200)
             told = ring_checks.read(log)

@@ -16,14 +16,13 @@ from tests.faults.suite.finding import Finding
 from tests.faults.suite.ledger import BannerNoted, Note, OutcomeNoted, Sending
 from tests.faults.suite.load import Answer
 from tests.faults.suite.scene import Scene, Tail, in_log, stable
-from tests.rings import until
+from tests.rings import PATIENCE_SECONDS, until
 from trainer.checkpoint import CheckpointFolder
 
 LAST_MOMENTS_SECONDS = 0.2
 HEARD_SECONDS = 1.0
 """A killed server may lose recommendations that a client noted so long before its death or so long
 after it: they are appended within 100 ms, but what it sent last may be read late."""
-_SETTLED_SECONDS = 60.0
 _LEARNED_A_SECOND = 1_000
 REMEMBERED = 16_384
 """So many rewards a trainer promises to know again."""
@@ -83,13 +82,13 @@ def _come_to_rest(scene: Scene) -> None:
 
         # What is never settled is counted as lost.
         with suppress(AssertionError):
-            until(lambda: left()[0] == 0, "", seconds=_SETTLED_SECONDS)
-        stable(left, seconds=2.5, patience=_SETTLED_SECONDS, what="the table of rewards")
+            until(lambda: left()[0] == 0, "")
+        stable(left, seconds=2.5, patience=PATIENCE_SECONDS, what="the table of rewards")
 
     def learned() -> bool:
         return len(_unlearned(scene, in_log(scene.ring, "rewards")[0])) < _batch(scene)
 
-    seconds = _SETTLED_SECONDS + scene.crowd_banners / _LEARNED_A_SECOND
+    seconds = PATIENCE_SECONDS + scene.crowd_banners / _LEARNED_A_SECOND
     until(learned, "the trainer has learned from what is settled", seconds=seconds)
 
 
@@ -200,7 +199,7 @@ def check_histories(scene: Scene, in_peace: replay.Peace, events: Sequence[Recor
         return replay.kept_histories(settings, shoppers) == rebuilt
 
     try:
-        until(are_equal, "", seconds=15)
+        until(are_equal, "")
     except AssertionError:
         kept = replay.kept_histories(settings, shoppers)
         wrong = sum(kept.get(each) != value for each, value in rebuilt.items())
@@ -250,7 +249,7 @@ def check_console(scene: Scene, rewards: Sequence[Record]) -> None:
     truth = {"expected": settled, "lost": 0.0, "doubled": 0.0, "banners": settled}
     truth["reward"] = round(whole, 6)
     try:
-        until(lambda: shown() == truth, "", seconds=15)
+        until(lambda: shown() == truth, "")
     except AssertionError:
         scene.finding.check(False, f"the console shows {shown()}, the log says {truth}")
 

@@ -153,7 +153,7 @@ def _die(scene: Scene, name: str, points: list[str]) -> None:
         scene.order(f"{name}.{point}")
         scene.obeyed(f"{name}.{point}")
         scene.heal()
-        scene.ring.restarted(name, killed=pid, seconds=15)
+        scene.ring.restarted(name, killed=pid)
     scene.recover()
 
 

@@ -1,13 +1,17 @@
 """A backup belongs together, whatever the ring does meanwhile; it is put back whole or not."""
 
 import hashlib
+import itertools
 import json
 import sqlite3
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cli.backup import Backup, make_backup, put_back, read_backup
@@ -19,6 +23,7 @@ from streams.local import LocalLog
 from streams.port import Message
 from streams.spooled.spool import Spool
 from tests.policies import weights_of
+from trainer.checkpoint import CheckpointFolder, Progress
 
 NOW = 1_800_000_000_000
 
@@ -126,6 +131,34 @@ def test_what_happens_while_it_is_copied_is_in_none_of_its_parts(
     ]  # fmt: skip
     with closing(open_log(settings_of(tmp_path / "again"), member="test")) as log:
         assert values(log) == [b"one", b"two"]
+
+
+def test_checkpoints_may_be_dropped_at_any_moment(data_dir: Path, tmp_path: Path) -> None:
+    """A trainer saves as fast as it can, and every save drops the oldest."""
+    folder, done = CheckpointFolder(data_dir / "checkpoints"), threading.Event()
+
+    def learn() -> None:
+        for number in itertools.count(8):
+            if done.is_set():
+                return
+            progress = Progress(
+                number=number, offset=0, next_version=3, parent=2, promoted=2, foundation=1,
+                catalogue_version=8,
+            )  # fmt: skip
+            folder.save(progress, {"weights": np.zeros(8)})
+
+    with ThreadPoolExecutor(1) as trainer:
+        learning = trainer.submit(learn)
+        try:
+            made = [back_up(data_dir, tmp_path / f"backup-{number}") for number in range(40)]
+        finally:
+            done.set()
+        learning.result()
+
+    for number, each in enumerate(made):
+        kept = [name for name in each.files if name.startswith("checkpoints/")]
+        assert len(kept) in {1, 2}
+        put_back(tmp_path / f"backup-{number}", tmp_path / f"again-{number}", silent)
 
 
 def test_a_snapshot_that_is_pruned_meanwhile_is_left_out_whole(
